@@ -1,0 +1,181 @@
+"""What every way of filling the gap has in common: what it is given, what it gives, one call signature.
+
+Vocabulary: the *observed slices* are the slices that were kept; *positions* are their places in mm along the
+decimated axis; *targets* are the places where slices are wanted. A *density* inferer reconstructs brightness,
+a *shape* inferer a mask. No inferer is ever handed an unobserved slice, so none can leak into a result.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+
+from bundle.errors import InputError
+
+
+@dataclass(frozen=True)
+class ObservedSlices:
+    """The slices that were kept, and where slices are wanted.
+
+    Attributes:
+        image: (X, Y, K) normalised brightness in [0, 1], or None for shape inferers.
+        mask: (X, Y, K) bool, or None if no mask is known.
+        positions: (K,) mm along the decimated axis, strictly ascending; may be uneven.
+        targets: (Z,) mm, where slices are wanted.
+        spacing: in-plane spacing (x, y) in mm.
+        seed: seeds whatever is random in the method.
+
+    Raises:
+        InputError: fewer than two observed slices, positions that do not ascend, or shapes that disagree.
+
+    Example:
+        >>> seen = ObservedSlices(np.zeros((4, 4, 2)), None, np.array([0.0, 5.0]), np.arange(6.0))
+        >>> seen.gap_mm
+        5.0
+    """
+
+    image: np.ndarray | None
+    mask: np.ndarray | None
+    positions: np.ndarray
+    targets: np.ndarray
+    spacing: tuple[float, float] = (1.0, 1.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        count = len(self.positions)
+        if count < 2:
+            raise InputError(
+                f"only {count} observed slice(s): at least 2 are needed to fill a gap; "
+                "give a crop with more slices or a smaller stride"
+            )
+        if np.any(np.diff(self.positions) <= 0) or not np.all(np.isfinite(self.positions)):
+            raise InputError(
+                f"slice positions {np.round(self.positions, 3).tolist()} do not ascend strictly: "
+                "sort the slices and remove duplicates"
+            )
+        for name in ("image", "mask"):
+            array = getattr(self, name)
+            if array is not None and (array.ndim != 3 or array.shape[2] != count):
+                raise InputError(
+                    f"the observed {name} has shape {array.shape}, expected (X, Y, {count}): "
+                    "one slice for each position"
+                )
+
+    @property
+    def gap_mm(self) -> float:
+        """Largest distance in mm between neighbouring observed slices."""
+        return float(np.diff(self.positions).max())
+
+
+@dataclass
+class Reconstruction:
+    """What a method gives back.
+
+    Attributes:
+        image: (X, Y, Z) float32, normalised and clipped to [0, 1]; None from a shape inferer.
+        mask: (X, Y, Z) bool; None from a density inferer.
+        notes: one sentence for each documented fallback that was taken.
+        history: learning curves by name, one value an epoch.
+        state: the fitted network's state dict, if there is one.
+    """
+
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    state: dict[str, torch.Tensor] | None = None
+
+
+class SliceInferer(Inferer):
+    """Base of all methods: implement :meth:`reconstruct`, get MONAI's inferer call for free.
+
+    Attributes:
+        kind: ``"density"`` (reads ``observed.image``, gives ``image``) or ``"shape"`` (reads
+            ``observed.mask``, gives ``mask``).
+
+    Example:
+        >>> from bundle.inferers import LinearInferer
+        >>> LinearInferer()(np.zeros((8, 8, 3)), positions=[0, 5, 10], targets=range(11)).shape
+        (8, 8, 11)
+    """
+
+    kind: Literal["density", "shape"] = "density"
+
+    @abstractmethod
+    def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
+        """Fill the gap.
+
+        Args:
+            observed: the slices that were kept and the places where slices are wanted.
+
+        Raises:
+            InputError: the observed slices are too few for the method and for all of its fallbacks.
+        """
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: torch.Tensor | np.ndarray,
+        network: Any = None,
+        *,
+        positions: Sequence[float] | np.ndarray | None = None,
+        targets: Sequence[float] | np.ndarray | None = None,
+        spacing: tuple[float, float] = (1.0, 1.0),
+        mask: torch.Tensor | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> torch.Tensor | np.ndarray:
+        """Reconstruct from a plain array or tensor, as MONAI calls an inferer.
+
+        Args:
+            inputs: (..., X, Y, K) observed slices, normalised to [0, 1]; for a shape inferer the observed
+                masks. Leading axes, such as batch and channel, are reconstructed one by one.
+            network: passed to inferers that fit or apply one; ignored by the others.
+            positions: (K,) mm; None: 0, 1, 2, ...
+            targets: (Z,) mm; None: every fifth of a gap, 0, 0.2, 0.4, ... up to the last position.
+            spacing: in-plane spacing (x, y) in mm.
+            mask: (..., X, Y, K) observed masks, for methods that use both.
+            seed: seeds whatever is random in the method.
+
+        Returns:
+            (..., X, Y, Z), an array for an array and a tensor for a tensor (same device, float32).
+        """
+        array = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
+        if array.ndim < 3:
+            raise InputError(f"the observed slices have shape {array.shape}, expected (..., X, Y, K)")
+        where = np.arange(array.shape[-1]) if positions is None else np.asarray(positions)
+        wanted = _between(where) if targets is None else np.asarray(list(targets))
+        masks = None
+        if mask is not None:
+            masks = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
+            masks = np.broadcast_to(masks, array.shape).reshape(-1, *array.shape[-3:]) > 0
+        results = []
+        for i, volume in enumerate(array.reshape(-1, *array.shape[-3:])):
+            observed = ObservedSlices(
+                image=volume if self.kind == "density" else None,
+                mask=volume > 0 if self.kind == "shape" else (None if masks is None else masks[i]),
+                positions=where.astype(float),
+                targets=wanted.astype(float),
+                spacing=spacing,
+                seed=seed,
+            )
+            results.append(self._run(observed, network))
+        out = np.stack(results).reshape(*array.shape[:-1], len(wanted)).astype(np.float32)
+        return torch.as_tensor(out, device=inputs.device) if isinstance(inputs, torch.Tensor) else out
+
+    def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
+        """One volume; inferers that take a network override this."""
+        result = self.reconstruct(observed)
+        volume = result.image if self.kind == "density" else result.mask
+        assert volume is not None
+        return volume
+
+
+def _between(positions: np.ndarray) -> np.ndarray:
+    """Four places between each two positions, and the positions themselves (the study's stride of 5)."""
+    steps = np.arange(5 * (len(positions) - 1) + 1) / 5
+    return np.interp(steps, np.arange(len(positions)), positions)
