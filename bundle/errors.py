@@ -7,7 +7,7 @@ class InputError(ValueError):
     """A user's mistake or a nodule that can't be used, told in one sentence.
 
     The message names the file or value, what was expected and what to do. The study records it as the
-    failure of that nodule and goes on; a command ends with it and a non-zero exit status, without a traceback.
+    failure of that nodule and goes on; a command ends with it, without a traceback and with a non-zero status.
 
     Example:
         >>> from bundle.errors import InputError

@@ -1,0 +1,95 @@
+"""The training data of a coordinate network: the places and values of the observed voxels, in batches.
+
+Coordinates are scaled to [-1, 1] along each axis of the crop: -1 at the centre of the first voxel, 1 at the
+centre of the last. Along the decimated axis the whole crop counts, not the observed slices alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+def unit_axis(positions: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale places along one axis so that [low, high] becomes [-1, 1]; a single place becomes 0.
+
+    Args:
+        positions: (N,) in any unit.
+        low: what becomes -1.
+        high: what becomes 1.
+
+    Returns:
+        (N,) float64.
+
+    Example:
+        >>> unit_axis(np.array([0.0, 5.0, 20.0]), 0, 20).tolist()
+        [-1.0, -0.5, 1.0]
+    """
+    if high <= low:
+        return np.zeros(len(positions))
+    return 2 * (np.asarray(positions, dtype=float) - low) / (high - low) - 1
+
+
+def coordinate_grid(shape: tuple[int, int], z: np.ndarray) -> torch.Tensor:
+    """Coordinates of every voxel of slices of one crop.
+
+    Args:
+        shape: (X, Y), voxels in plane.
+        z: (K,) already scaled coordinates of the slices.
+
+    Returns:
+        (X * Y * K, 3) float32, ordered as ``volume.reshape(-1)`` of an (X, Y, K) volume.
+
+    Example:
+        >>> coordinate_grid((2, 1), np.array([0.5])).tolist()
+        [[-1.0, 0.0, 0.5], [1.0, 0.0, 0.5]]
+    """
+    x, y = (unit_axis(np.arange(n), 0, n - 1) for n in shape)
+    axes = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (x, y, z))
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+
+
+class CoordinateBatches:
+    """Shuffled batches of places and values; a data loader for the trainer, made anew by every ``iter``.
+
+    Each pass visits every observed voxel once in random order. With jitter, the places are moved by
+    N(0, jitter^2) each time they are drawn. Random numbers come from torch's global generator of the CPU,
+    so that one seed settles a fit whatever the device is.
+
+    Args:
+        coordinates: (N, 3) places in [-1, 1].
+        values: (N,) normalised brightness.
+        batch_size: places a batch; the last batch of a pass holds the rest.
+        jitter: standard deviation of the noise on the coordinates, in their own unit.
+
+    Example:
+        >>> batches = CoordinateBatches(torch.zeros(5, 3), torch.zeros(5), batch_size=2)
+        >>> [b["image"].shape[1] for b in batches]
+        [2, 2, 1]
+    """
+
+    def __init__(
+        self, coordinates: torch.Tensor, values: torch.Tensor, batch_size: int = 2048, jitter: float = 1e-4
+    ) -> None:
+        self.coordinates = coordinates.float()
+        self.values = values.float().reshape(-1, 1)
+        self.batch_size = batch_size
+        self.jitter = jitter
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        return -(-len(self.coordinates) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield ``{"image": (1, N, 3) places, "label": (1, N, 1) values}``.
+
+        The leading axis keeps MONAI from splitting a batch into one item a place.
+        """
+        order = torch.randperm(len(self.coordinates))
+        for chosen in order.split(self.batch_size):
+            places = self.coordinates[chosen]
+            if self.jitter > 0:
+                places = places + self.jitter * torch.randn(places.shape)
+            yield {"image": places[None], "label": self.values[chosen][None]}
