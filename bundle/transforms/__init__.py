@@ -1,5 +1,27 @@
 """Transforms of a nodule's image and mask, MONAI style: an array and a dictionary class (``...d``) each."""
 
+from bundle.transforms.crop import CropWithMargin, CropWithMargind, margin_in_voxels, published_margin
+from bundle.transforms.decimate import Decimate, Decimated, beyond_last, observed_indices
 from bundle.transforms.dilate import DilateMask, DilateMaskd, dilate_mask_mm
+from bundle.transforms.grid import bounding_box, voxel_spacing
+from bundle.transforms.window import HU_MAX, HU_MIN, to_hu, to_unit
 
-__all__ = ["DilateMask", "DilateMaskd", "dilate_mask_mm"]
+__all__ = [
+    "HU_MAX",
+    "HU_MIN",
+    "CropWithMargin",
+    "CropWithMargind",
+    "Decimate",
+    "Decimated",
+    "DilateMask",
+    "DilateMaskd",
+    "beyond_last",
+    "bounding_box",
+    "dilate_mask_mm",
+    "margin_in_voxels",
+    "observed_indices",
+    "published_margin",
+    "to_hu",
+    "to_unit",
+    "voxel_spacing",
+]
