@@ -1,0 +1,1 @@
+"""Tables, statistics, figures and pages made from the tidy rows of a study."""

@@ -1,0 +1,179 @@
+"""One nodule on its way through the study: crop, decimate, reconstruct, measure, save.
+
+A *case* is a nodule after the crop, with its observed slices apart from the truth. The reconstruction sees
+the observed slices alone; the truth is for the measurement.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from bundle.errors import InputError
+from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer
+from bundle.transforms import Decimate, observed_indices, to_hu, to_unit
+
+Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cropped nodule.
+
+    Attributes:
+        nodule_id: its identifier.
+        truth_hu: (X, Y, Z) float64, HU.
+        mask: (X, Y, Z) bool, consensus mask.
+        affine: (4, 4) voxel to RAS mm.
+        spacing: (x, y, z) in mm.
+        observed: indices of the observed slices along ``axis``.
+        axis: the decimated axis of the arrays.
+        observed_affine: (4, 4) of the volume of observed slices alone.
+        item: what else the source said: ratings, thickness, diameter.
+    """
+
+    nodule_id: str
+    truth_hu: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    observed: np.ndarray
+    axis: int
+    observed_affine: np.ndarray
+    item: Mapping[str, Any]
+
+    def observed_slices(self, seed: int = 0) -> ObservedSlices:
+        """The observed slices, decimated axis last, normalised; nothing of the others is in it."""
+        along = self.spacing[self.axis]
+        in_plane = tuple(s for i, s in enumerate(self.spacing) if i != self.axis)
+        return ObservedSlices(
+            image=to_unit(np.moveaxis(self.truth_hu, self.axis, 2)[..., self.observed]),
+            mask=np.moveaxis(self.mask, self.axis, 2)[..., self.observed],
+            positions=self.observed * along,
+            targets=np.arange(self.truth_hu.shape[self.axis]) * along,
+            spacing=(in_plane[0], in_plane[1]),
+            seed=seed,
+        )
+
+
+def prepare(item: Mapping[str, Any], crop: Crop, decimate: Decimate) -> Case:
+    """Crop a nodule and note which slices are observed.
+
+    Args:
+        item: the dictionary of a source.
+        crop: dictionary transform over ``image`` and ``label``.
+        decimate: which slices are kept.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    cropped = crop(item)
+    image, label = cropped["image"], cropped["label"]
+    shape = image.shape[1:]
+    return Case(
+        nodule_id=item["nodule_id"],
+        truth_hu=np.asarray(image[0], dtype=np.float64),
+        mask=np.asarray(label[0]) > 0,
+        affine=np.asarray(image.affine, dtype=np.float64),
+        spacing=tuple(float(s) for s in item["spacing"]),  # type: ignore[arg-type]
+        observed=observed_indices(shape[decimate.axis], decimate.stride, decimate.offset),
+        axis=decimate.axis,
+        observed_affine=np.asarray(decimate(image).affine, dtype=np.float64),
+        item=item,
+    )
+
+
+def nodule_seed(seed: int, nodule_id: str, method: str) -> int:
+    """Seed of one method on one nodule: the same in any order, grouping or resumption.
+
+    Example:
+        >>> nodule_seed(0, "a", "siren") == nodule_seed(0, "a", "siren") != nodule_seed(0, "b", "siren")
+        True
+    """
+    digest = hashlib.sha256(f"{seed}/{nodule_id}/{method}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
+
+
+def reconstruct(case: Case, inferer: SliceInferer, seed: int) -> tuple[Reconstruction, float]:
+    """Run one method on a case.
+
+    Returns:
+        the reconstruction, axes in the order of the case, and the seconds it took.
+
+    Raises:
+        InputError: fewer than two observed slices, or fewer than the method can do with.
+    """
+    observed = case.observed_slices(seed)
+    start = time.perf_counter()
+    result = inferer.reconstruct(observed)
+    seconds = time.perf_counter() - start
+    for name in ("image", "mask"):
+        volume = getattr(result, name)
+        if volume is not None:
+            volume = np.moveaxis(volume, 2, case.axis)
+            if volume.shape != case.mask.shape:
+                raise InputError(f"the method gave shape {volume.shape}, expected {case.mask.shape}")
+            if not np.isfinite(volume).all():
+                raise InputError(f"the method gave {np.count_nonzero(~np.isfinite(volume))} nan voxels")
+            setattr(result, name, volume)
+    return result, seconds
+
+
+def save_nifti(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
+    """Save a volume: masks as uint8, HU rounded to int16.
+
+    Args:
+        path: ends in .nii.gz.
+        volume: (X, Y, Z), bool or HU.
+        affine: (4, 4) voxel to RAS mm.
+    """
+    if volume.dtype == bool:
+        data = volume.astype(np.uint8)
+    else:
+        data = np.clip(np.rint(volume), -32768, 32767).astype(np.int16)
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    nib.save(image, path)
+
+
+def save_truth(folder: Path, case: Case) -> None:
+    """Save the crop, its mask and the observed slices alone (which overlay on the crop in a viewer)."""
+    save_nifti(folder / "image.nii.gz", case.truth_hu, case.affine)
+    save_nifti(folder / "mask.nii.gz", case.mask, case.affine)
+    kept = np.take(case.truth_hu, case.observed, axis=case.axis)
+    save_nifti(folder / "observed.nii.gz", kept, case.observed_affine)
+
+
+def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks: Mapping[float, np.ndarray]) -> None:
+    """Save what a method gave: image in HU or mask, thresholded masks, network state, learning curves.
+
+    Args:
+        folder: where to.
+        case: gives the affine.
+        result: of :func:`reconstruct`.
+        masks: threshold in HU to (X, Y, Z) bool.
+    """
+    if result.image is not None:
+        save_nifti(folder / "image.nii.gz", to_hu(result.image), case.affine)
+    if result.mask is not None:
+        save_nifti(folder / "mask.nii.gz", result.mask, case.affine)
+    for threshold, mask in masks.items():
+        save_nifti(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
+    if result.state is not None:
+        torch.save(result.state, folder / "network.pt")
+    if result.history:
+        with (folder / "history.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *result.history])
+            writer.writerows([i + 1, *values] for i, values in enumerate(zip(*result.history.values(), strict=True)))

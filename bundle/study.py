@@ -1,0 +1,179 @@
+"""The study: nodules in, reconstructions, metrics and tables out; resumable.
+
+For each nodule: load, crop, drop slices, reconstruct with every method, measure, save. What is on disk with
+the wanted fingerprint is not computed again. The tables are made from the rows of all nodules, in the order of
+the source and of the methods, so that they do not depend on who computed what when.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bundle.case import Crop
+from bundle.data import NoduleSource
+from bundle.errors import InputError
+from bundle.inferers import SliceInferer
+from bundle.metrics import NoduleEvaluator
+from bundle.nodule_work import NoduleWork, Outcome
+from bundle.report.tables import write_tables
+from bundle.store import ResultStore, describe
+from bundle.transforms import Decimate
+from bundle.version import __version__
+from bundle.workers import run_all, worker_count
+
+
+class Study:
+    """A cohort through every method, to tables.
+
+    Args:
+        source: gives the nodules when called; in a config, a ``_target_`` with ``"_mode_": "callable"``, so
+            that a mistake in it is told in one sentence.
+        crop: dictionary transform over ``image`` and ``label``.
+        decimate: which slices are kept.
+        inferers: every method there is, by name; each makes its inferer when called.
+        methods: names of the methods to run, in the order of the tables.
+        evaluator: what is measured.
+        output_dir: made if it is absent; run again with the same to resume.
+        seed: of everything random.
+        workers: processes; None: one a core.
+        device: where networks are fitted; decides only the number of workers here.
+
+    Example:
+        >>> # python -m monai.bundle run --config_file configs/study.json --methods "['linear','cubic']"
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], NoduleSource],
+        crop: Crop,
+        decimate: Decimate,
+        inferers: Mapping[str, Callable[[], SliceInferer]],
+        methods: Sequence[str] | str,
+        evaluator: NoduleEvaluator,
+        output_dir: str,
+        seed: int = 0,
+        workers: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.source = source
+        self.crop = crop
+        self.decimate = decimate
+        self.inferers = inferers
+        self.methods = methods
+        self.evaluator = evaluator
+        self.output_dir = output_dir
+        self.seed = seed
+        self.workers = workers
+        self.device = device
+
+    def run(self) -> None:
+        """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
+        try:
+            self._run()
+        except InputError as mistake:
+            raise SystemExit(f"error: {mistake}") from None
+
+    def _run(self) -> None:
+        start = time.perf_counter()
+        names = chosen_methods(self.methods, list(self.inferers))
+        if not isinstance(self.seed, int):
+            raise InputError(f"--seed is {self.seed!r}, expected a whole number")
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
+        store = ResultStore(self.output_dir)
+        source = self.source()
+        inferers = {name: self.inferers[name]() for name in names}
+        work = NoduleWork(source, self.crop, self.decimate, inferers, self.evaluator, store, self.seed)
+        print(f"{source.description}; methods: {', '.join(names)}", flush=True)
+        _tell_stale(work)
+        store.write_text("study.json", json.dumps(self._parameters(source, inferers), indent=1) + "\n")
+        count = worker_count(self.workers, len(source), self.device)
+        outcomes = dict(run_all(work, range(len(source)), count, "study"))
+        ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
+        print(write_tables(store, ordered, inferers, source.kind))
+        print(_last_line(ordered, len(names), time.perf_counter() - start, store.root))
+        if not any(len(o.failures) < len(names) for o in outcomes.values()):
+            raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
+
+    def _parameters(self, source: NoduleSource, inferers: Mapping[str, SliceInferer]) -> dict[str, Any]:
+        return {
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "nodules": source.description,
+            "data": source.kind,
+            "seed": self.seed,
+            "crop": describe(self.crop),
+            "decimate": describe(self.decimate),
+            "methods": describe(inferers),
+            "evaluator": describe(self.evaluator),
+            "versions": package_versions(),
+        }
+
+
+def chosen_methods(asked: Sequence[str] | str, known: Sequence[str]) -> list[str]:
+    """The methods asked for, checked against those that are known.
+
+    Raises:
+        InputError: none asked for, one asked for twice or unknown; names the nearest right name.
+
+    Example:
+        >>> chosen_methods("linear", ["linear", "cubic"])
+        ['linear']
+    """
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if not names:
+        raise InputError(f"--methods is empty: choose from {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"--methods has '{name}', which is no method: {hint}choose from {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"--methods has '{name}' twice: name each method once")
+    return names
+
+
+def package_versions() -> dict[str, str]:
+    """Versions that a result may depend on, by package."""
+    versions = {"lung_nodule_ct_reconstruction": __version__, "python": platform.python_version()}
+    for name in ("monai", "torch", "pytorch-ignite", "numpy", "scipy", "scikit-image", "nibabel", "pylidc"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions | {"torch_threads": "1 a process", "cuda": str(torch.version.cuda)}
+
+
+def _tell_stale(work: NoduleWork) -> None:
+    stale = 0
+    for index, nodule_id in enumerate(work.source.ids):
+        try:
+            wanted = work.fingerprints(index)
+        except Exception:
+            continue  # told as this nodule's failure when its turn comes
+        stale += sum(work.store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
+    if stale:
+        print(
+            f"{stale} results in {work.store.root} were made with other parameters: "
+            "they are computed anew, the old ones move to superseded/",
+            flush=True,
+        )
+
+
+def _last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:
+    failed = sum(len(outcome.failures) for _, outcome in ordered)
+    reused = sum(outcome.reused for _, outcome in ordered)
+    total = len(ordered) * methods
+    return (
+        f"{len(ordered)} nodules x {methods} methods: {total - failed} reconstructed ({reused} of them earlier), "
+        f"{failed} failed, in {seconds:.0f} s; results in {root}"
+    )
