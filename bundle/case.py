@@ -136,10 +136,8 @@ def save_nifti(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
         volume: (X, Y, Z), bool or HU.
         affine: (4, 4) voxel to RAS mm.
     """
-    if volume.dtype == bool:
-        data = volume.astype(np.uint8)
-    else:
-        data = np.clip(np.rint(volume), -32768, 32767).astype(np.int16)
+    is_mask = volume.dtype == bool
+    data = volume.astype(np.uint8) if is_mask else np.clip(np.rint(volume), -32768, 32767).astype(np.int16)
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
