@@ -8,16 +8,18 @@ batches belong to :class:`bundle.engines.coordinates.CoordinateBatches`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
 from torch import nn
 
 from bundle.engines.schedule import learning_rate_factor
+from bundle.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class FitOptions:
     batch_size: int = 2048
     jitter: float = 1e-4
 
+    def check(self) -> FitOptions:
+        """Return these options if they can be used.
+
+        Raises:
+            InputError: names the first value that can't.
+        """
+        whole = {"epochs": 1, "batch_size": 1, "warmup": 0, "t_0": 0, "t_mult": 1}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} is {value!r}, expected a whole number of at least {least}")
+        for name in ("learning_rate", "clip_norm", "jitter"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise InputError(f"{name} is {value!r}, expected a number of at least 0")
+        return self
+
     def rate(self, epoch: int) -> float:
         """Learning rate in an epoch, counted from 0."""
         return self.learning_rate * learning_rate_factor(epoch, self.warmup, self.t_0, self.t_mult)
@@ -64,6 +83,8 @@ class NoduleTrainer(SupervisedTrainer):
         loss_function: of prediction and truth, both (1, N, 1).
         handlers: further MONAI or Ignite handlers (anything with ``attach``).
         on_epoch: called after each epoch with (epochs done, epochs in all, mean loss).
+        max_epochs: instead of the options' epochs.
+        inferer: calls the network on a batch; None: MONAI's SimpleInferer.
 
     Attributes:
         history: ``{"loss": mean loss of each epoch, "lr": learning rate of each epoch}``.
@@ -88,8 +109,13 @@ class NoduleTrainer(SupervisedTrainer):
         loss_function: Callable | None = None,
         handlers: Sequence[Any] | None = None,
         on_epoch: Callable[[int, int, float], None] | None = None,
+        max_epochs: int | None = None,
+        inferer: Inferer | None = None,
     ) -> None:
         self.options = options or FitOptions()
+        if max_epochs is not None:
+            self.options = replace(self.options, epochs=max_epochs)
+        self.options.check()
         network = network.to(device)
         super().__init__(
             device=torch.device(device),
@@ -99,6 +125,7 @@ class NoduleTrainer(SupervisedTrainer):
             optimizer=torch.optim.Adam(network.parameters(), lr=self.options.learning_rate),
             loss_function=loss_function or nn.MSELoss(),
             train_handlers=handlers,
+            inferer=inferer,
             decollate=False,
             optim_set_to_none=True,
         )

@@ -51,7 +51,7 @@ class ImplicitInferer(SliceInferer):
         keep_observed: bool = True,
     ) -> None:
         self.network = network
-        self.options = options or FitOptions()
+        self.options = (options or FitOptions()).check()
         self.device = device
         self.chunk = chunk
         self.keep_observed = keep_observed
@@ -72,16 +72,13 @@ class ImplicitInferer(SliceInferer):
         if not np.isfinite(observed.image).all():
             raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        seen, wanted = scaled_slices(observed)
+        _, wanted = scaled_slices(observed)
         shape = observed.image.shape[:2]
-        values = torch.as_tensor(np.asarray(observed.image, dtype=np.float32)).reshape(-1)
         # MONAI Label and evaluators call inferers under no_grad
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(observed.seed)
             network = make()
-            batches = CoordinateBatches(
-                coordinate_grid(shape, seen), values, self.options.batch_size, self.options.jitter
-            )
+            batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
             trainer = NoduleTrainer(network, batches, self.options, device, on_epoch=self.on_epoch)
             trainer.run()
         dense = predict(network, coordinate_grid(shape, wanted), self.chunk)
@@ -90,6 +87,20 @@ class ImplicitInferer(SliceInferer):
             image = with_observed(image, observed)
         state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
         return Reconstruction(image=image, history=trainer.history, state=state)
+
+
+def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:
+    """Training data of a network: every observed voxel, its place scaled to [-1, 1].
+
+    Example:
+        >>> seen = ObservedSlices(np.zeros((4, 4, 2)), None, np.array([0.0, 5.0]), np.arange(6.0))
+        >>> len(coordinate_batches(seen, batch_size=16))
+        2
+    """
+    assert observed.image is not None
+    values = torch.as_tensor(np.asarray(observed.image, dtype=np.float32)).reshape(-1)
+    places = coordinate_grid(observed.image.shape[:2], scaled_slices(observed)[0])  # type: ignore[arg-type]
+    return CoordinateBatches(places, values, batch_size, jitter)
 
 
 def scaled_slices(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
