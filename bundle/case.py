@@ -76,19 +76,23 @@ def prepare(item: Mapping[str, Any], crop: Crop, decimate: Decimate) -> Case:
     Raises:
         InputError: the mask is empty.
     """
-    cropped = crop(item)
+    return case_of(crop(item), decimate)
+
+
+def case_of(cropped: Mapping[str, Any], decimate: Decimate) -> Case:
+    """A case from a nodule's dictionary that is cropped already."""
     image, label = cropped["image"], cropped["label"]
     shape = image.shape[1:]
     return Case(
-        nodule_id=item["nodule_id"],
+        nodule_id=cropped["nodule_id"],
         truth_hu=np.asarray(image[0], dtype=np.float64),
         mask=np.asarray(label[0]) > 0,
         affine=np.asarray(image.affine, dtype=np.float64),
-        spacing=tuple(float(s) for s in item["spacing"]),  # type: ignore[arg-type]
+        spacing=tuple(float(s) for s in cropped["spacing"]),  # type: ignore[arg-type]
         observed=observed_indices(shape[decimate.axis], decimate.stride, decimate.offset),
         axis=decimate.axis,
         observed_affine=np.asarray(decimate(image).affine, dtype=np.float64),
-        item=item,
+        item=cropped,
     )
 
 

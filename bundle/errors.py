@@ -1,6 +1,9 @@
-"""The one exception that means "the input is wrong", as opposed to a fault of the program."""
+"""The one exception that means "the input is wrong", as opposed to a fault of the program, and how it ends a run."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -14,3 +17,32 @@ class InputError(ValueError):
         >>> str(InputError("scan.nii.gz has 2 axes, expected 3: give a volume"))
         'scan.nii.gz has 2 axes, expected 3: give a volume'
     """
+
+
+def mistake_behind(fault: BaseException) -> InputError | None:
+    """The InputError that a fault is or was caused by; libraries wrap what a transform raises.
+
+    Example:
+        >>> mistake_behind(RuntimeError("no cause")) is None
+        True
+    """
+    seen: BaseException | None = fault
+    while seen is not None and not isinstance(seen, InputError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
+
+
+def exit_on_mistake(run: Callable[[], Any]) -> Any:
+    """Call ``run``; end the program with one sentence and exit status 1 if the user made a mistake.
+
+    Example:
+        >>> exit_on_mistake(lambda: 42)
+        42
+    """
+    try:
+        return run()
+    except Exception as fault:
+        mistake = mistake_behind(fault)
+        if mistake is None:
+            raise
+        raise SystemExit(f"error: {mistake}") from None

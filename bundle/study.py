@@ -7,7 +7,6 @@ the source and of the methods, so that they do not depend on who computed what w
 
 from __future__ import annotations
 
-import difflib
 import json
 import platform
 import sys
@@ -21,8 +20,9 @@ import torch
 
 from bundle.case import Crop
 from bundle.data import NoduleSource
-from bundle.errors import InputError
+from bundle.errors import InputError, exit_on_mistake
 from bundle.inferers import SliceInferer
+from bundle.inferers.names import chosen_names
 from bundle.metrics import NoduleEvaluator
 from bundle.nodule_work import NoduleWork, Outcome
 from bundle.report.tables import write_tables
@@ -78,14 +78,11 @@ class Study:
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
-        try:
-            self._run()
-        except InputError as mistake:
-            raise SystemExit(f"error: {mistake}") from None
+        exit_on_mistake(self._run)
 
     def _run(self) -> None:
         start = time.perf_counter()
-        names = chosen_methods(self.methods, list(self.inferers))
+        names = chosen_names(self.methods, list(self.inferers), "methods")
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
@@ -117,29 +114,6 @@ class Study:
             "evaluator": describe(self.evaluator),
             "versions": package_versions(),
         }
-
-
-def chosen_methods(asked: Sequence[str] | str, known: Sequence[str]) -> list[str]:
-    """The methods asked for, checked against those that are known.
-
-    Raises:
-        InputError: none asked for, one asked for twice or unknown; names the nearest right name.
-
-    Example:
-        >>> chosen_methods("linear", ["linear", "cubic"])
-        ['linear']
-    """
-    names = [asked] if isinstance(asked, str) else list(asked)
-    if not names:
-        raise InputError(f"--methods is empty: choose from {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(f"--methods has '{name}', which is no method: {hint}choose from {', '.join(known)}")
-        if names.count(name) > 1:
-            raise InputError(f"--methods has '{name}' twice: name each method once")
-    return names
 
 
 def package_versions() -> dict[str, str]:

@@ -17,8 +17,8 @@ from conftest import ROOT, small_nodule, write_nodule
 from monai.bundle import ConfigParser
 
 from bundle.errors import InputError
+from bundle.inferers.names import chosen_names
 from bundle.report.tidy import COLUMNS, read_rows
-from bundle.study import chosen_methods
 
 QUICK = ["nearest", "linear", "cubic", "pchip", "morphological", "signed_distance"]
 
@@ -195,11 +195,11 @@ def test_a_mistake_on_the_command_line_shows_no_traceback(nodule_folder, tmp_pat
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_chosen_methods_names_the_nearest():
+def test_chosen_names_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'signed_distance'"):
-        chosen_methods(["signed_dist"], QUICK)
+        chosen_names(["signed_dist"], QUICK)
     with pytest.raises(InputError, match="which is no method: choose from"):
-        chosen_methods(["zzz"], QUICK)
+        chosen_names(["zzz"], QUICK)
 
 
 @pytest.mark.realdata

@@ -1,0 +1,36 @@
+"""Names of methods as a user gives them, checked against those that are known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from bundle.errors import InputError
+
+
+def chosen_names(asked: Sequence[str] | str, known: Sequence[str], option: str = "methods") -> list[str]:
+    """The names asked for, each known and none twice.
+
+    Args:
+        asked: names, or one name.
+        known: what can be asked for.
+        option: what the user calls it on the command line.
+
+    Raises:
+        InputError: none asked for, one asked for twice or unknown; names the nearest right name.
+
+    Example:
+        >>> chosen_names("linear", ["linear", "cubic"])
+        ['linear']
+    """
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if not names:
+        raise InputError(f"--{option} is empty: choose from {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"--{option} has '{name}', which is no method: {hint}choose from {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"--{option} has '{name}' twice: name each method once")
+    return names
