@@ -1,14 +1,24 @@
 """Every way to fill the gap between observed slices, with one call signature (see :mod:`.base`)."""
 
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.dense import DenseInferer
+from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
+from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
 
 __all__ = [
+    "CubicInferer",
+    "DenseInferer",
+    "ImplicitInferer",
+    "LinearInferer",
     "MorphologicalInferer",
+    "NearestInferer",
     "ObservedSlices",
+    "PchipInferer",
     "Reconstruction",
     "SignedDistanceInferer",
     "SliceInferer",
+    "coordinate_batches",
     "morphological",
     "signed_distance",
 ]

@@ -59,6 +59,8 @@ class ObservedSlices:
                 f"slice positions {np.round(self.positions, 3).tolist()} do not ascend strictly: "
                 "sort the slices and remove duplicates"
             )
+        if not len(self.targets) or not np.all(np.isfinite(self.targets)):
+            raise InputError("the places where slices are wanted are empty or not finite: give at least one in mm")
         for name in ("image", "mask"):
             array = getattr(self, name)
             if array is not None and (array.ndim != 3 or array.shape[2] != count):
@@ -78,7 +80,7 @@ class Reconstruction:
     """What a method gives back.
 
     Attributes:
-        image: (X, Y, Z) float32, normalised and clipped to [0, 1]; None from a shape inferer.
+        image: (X, Y, Z) float32 or float64, normalised and clipped to [0, 1]; None from a shape inferer.
         mask: (X, Y, Z) bool; None from a density inferer.
         notes: one sentence for each documented fallback that was taken.
         history: learning curves by name, one value an epoch.
@@ -118,7 +120,7 @@ class SliceInferer(Inferer):
             InputError: the observed slices are too few for the method and for all of its fallbacks.
         """
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: torch.Tensor | np.ndarray,
         network: Any = None,

@@ -1,9 +1,9 @@
 """Fill the gap between observed masks: what shape does the nodule have between two slices?
 
 Vocabulary: *masks* (X, Y, K) are the observed masks, at *positions* (K,) in mm, strictly ascending and
-    possibly uneven; *targets* (Z,) in mm are the places where masks are wanted. Before the first and after
-    the last position a mask is *held* (the nearest observed one is repeated) or *empty*. An observed mask
-    is always returned as it is.
+possibly uneven; *targets* (Z,) in mm are the places where masks are wanted. Before the first and after the
+last position a mask is *held* (the nearest observed one is repeated) or *empty*. An observed mask is always
+returned as it is.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from bundle.inferers.interpolation import bracket
 Beyond = Literal["hold", "empty"]
 
 
-def morphological(
-    masks: np.ndarray, positions: np.ndarray, targets: np.ndarray, beyond: Beyond = "hold"
-) -> np.ndarray:
+def morphological(masks: np.ndarray, positions: np.ndarray, targets: np.ndarray, beyond: Beyond = "hold") -> np.ndarray:
     """Interpolate masks by the paper's Eq. 3: ``((1 - a) M_z + a M_{z+k}) > 0.5``.
 
     ``a`` is the target's fraction of the gap. Of two binary masks the formula takes the nearer one; in the
@@ -44,7 +42,9 @@ def morphological(
     """
     lower, upper, fraction = bracket(positions, targets)
     a = np.clip(fraction, 0, 1)
-    out = ((1 - a) * masks[..., lower] + a * masks[..., upper]) > 0.5
+    out = np.empty((*masks.shape[:2], len(targets)), dtype=bool)
+    for z, (low, up) in enumerate(zip(lower, upper, strict=True)):
+        out[..., z] = (1 - a[z]) * masks[..., low] + a[z] * masks[..., up] > 0.5
     return _emptied_beyond(out, fraction, beyond)
 
 
@@ -62,10 +62,9 @@ def signed_distance(
     inside.
 
     A slice without any mask has no distance. Next to a slice that has one, the nodule is made to shrink
-    steadily
-    and to vanish in the middle of the gap: the empty slice is given its neighbour's distances, less twice
-        the neighbour's greatest depth. Between two empty slices there is nothing. A slice that is mask
-        throughout is taken to end right outside of the field of view.
+    steadily and to vanish in the middle of the gap: the empty slice is given its neighbour's distances, less
+    twice the neighbour's greatest depth. Between two empty slices there is nothing. A slice that is mask
+    throughout is taken to end right outside of the field of view.
 
     Args:
         masks: (X, Y, K) bool, K >= 2.

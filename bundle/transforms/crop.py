@@ -1,8 +1,8 @@
 """Crop a scan to the surroundings of a nodule, with a margin in mm.
 
 Vocabulary: the *box* is the bounding box of the mask and a *margin* of whole voxels on both sides of every
-    axis, at least as wide as asked in mm. Where the box reaches past the scan it is clipped, or padded
-    where asked to.
+axis, at least as wide as asked in mm. Where the box reaches past the scan it is clipped, or padded where
+asked to.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def margin_in_voxels(spacing: Sequence[float], margin_mm: float = 10.0) -> np.nd
     return np.ceil(margin_mm / np.asarray(spacing, dtype=float) - 1e-4).astype(int)
 
 
-def published_margin(
-    spacing: Sequence[float], slice_thickness: float | None, margin_mm: float = 10.0
-) -> np.ndarray:
+def published_margin(spacing: Sequence[float], slice_thickness: float | None, margin_mm: float = 10.0) -> np.ndarray:
     """Number of voxels of the margin as the paper's code counts them.
 
     The code divides by (slice thickness, pixel, pixel) on axes that are (row, column, slice): rows (y) get
@@ -98,8 +96,11 @@ class CropWithMargin(InvertibleTransform):
     ) -> None:
         widths = [] if margin_mm is None else [margin_mm]
         widths += [] if margin_voxels is None else list(margin_voxels)
-        if not all(np.isfinite(width) and width >= 0 for width in widths):
-            raise InputError(f"cannot crop with a margin of {max(widths, key=abs)}: give 0 or more")
+        for width in widths:
+            if not (np.isfinite(width) and width >= 0):
+                raise InputError(f"cannot crop with a margin of {width}: give 0 or more")
+        if margin_voxels is not None and any(width != int(width) for width in margin_voxels):
+            raise InputError(f"margin_voxels={list(margin_voxels)} are not whole voxels: give integers")
         self.margin_mm, self.margin_voxels = margin_mm, margin_voxels
         self.pad, self.pad_value, self.fill = pad, pad_value, fill
 
@@ -127,9 +128,7 @@ class CropWithMargin(InvertibleTransform):
             )
         return self.crop(img, start, end, self.pad_value)
 
-    def box(
-        self, mask: Any, margin_voxels: Sequence[int] | np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def box(self, mask: Any, margin_voxels: Sequence[int] | np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """First voxel and one past the last, for each axis; outside of the volume only where ``pad`` is set.
 
         Args:
@@ -143,9 +142,7 @@ class CropWithMargin(InvertibleTransform):
                 return np.zeros_like(size), size
             margin = margin_in_voxels(voxel_spacing(mask), self.margin_mm)
         if len(margin) != len(size):
-            raise InputError(
-                f"margin_voxels={tuple(margin)} does not fit {len(size)} axes: give one number for each"
-            )
+            raise InputError(f"margin_voxels={tuple(margin)} does not fit {len(size)} axes: give one number for each")
         start, end = bounding_box(np.any(to_array(mask) > 0, axis=0))
         start, end = start - np.asarray(margin), end + np.asarray(margin)
         return (start, end) if self.pad else (start.clip(0), np.minimum(end, size))

@@ -1,9 +1,9 @@
 """Drop slices: keep every n-th along an axis, with an affine that still says where they are.
 
 Vocabulary: the *observed* slices are ``offset, offset + stride, offset + 2 stride, ...``; all others are
-    *unobserved*; those after the last observed slice lie *beyond the last*. A MetaTensor that is indexed
-    with a step keeps its old affine, so that a viewer would show the kept slices packed together;
-    :class:`Decimate` corrects it.
+*unobserved*; those after the last observed slice lie *beyond the last*. A MetaTensor that is indexed with a
+step keeps its old affine, so that a viewer would show the kept slices packed together; :class:`Decimate`
+corrects it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def observed_indices(n_slices: int, stride: int = 5, offset: int = 0) -> np.ndar
     _check(stride, offset)
     if offset >= n_slices:
         raise InputError(
-            f"offset {offset} lies beyond a volume of {n_slices} slice(s): "
-            "give a smaller offset or more slices"
+            f"offset {offset} lies beyond a volume of {n_slices} slice(s): give a smaller offset or more slices"
         )
     return np.arange(offset, n_slices, stride)
 
@@ -101,8 +100,7 @@ class Decimate(InvertibleTransform):
         """Drop the unobserved slices of a (C, ...) MetaTensor, tensor or array."""
         if not 0 <= self.axis < img.ndim - 1:
             raise InputError(
-                f"axis {self.axis} is not in a volume of shape {tuple(img.shape[1:])}: "
-                f"give 0 to {img.ndim - 2}"
+                f"axis {self.axis} is not in a volume of shape {tuple(img.shape[1:])}: give 0 to {img.ndim - 2}"
             )
         size = tuple(int(n) for n in img.shape[1:])
         kept = observed_indices(size[self.axis], self.stride, self.offset)
@@ -204,9 +202,7 @@ def _check(stride: int, offset: int) -> None:
     if stride != int(stride) or stride < 1:
         raise InputError(f"stride {stride} keeps no sensible slices: give a whole number of 1 or more")
     if offset != int(offset) or not 0 <= offset < stride:
-        raise InputError(
-            f"offset {offset} does not fit stride {stride}: give a whole number from 0 to {stride - 1}"
-        )
+        raise InputError(f"offset {offset} does not fit stride {stride}: give a whole number from 0 to {stride - 1}")
 
 
 def _step(n_axes: int, axis: int, stride: int, offset: int) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Dilate a mask by a distance in mm, whatever the voxel spacing.
- A *ball* of radius r mm around a voxel holds the voxels whose centres lie within r mm of its centre.
-Dilating by it
-equals thresholding the Euclidean distance to the mask, which is what is done here: the ball has no corners
-    and needs no structuring element, also where slices are thicker than pixels. The study measures shape
-    inside the mask dilated by a 3 mm ball.
+
+A *ball* of radius r mm around a voxel holds the voxels whose centres lie within r mm of its centre. Dilating
+by it equals thresholding the Euclidean distance to the mask, which is what is done here: the ball has no
+corners and needs no structuring element, also where slices are thicker than pixels. The study measures shape
+inside the mask dilated by a 3 mm ball.
 """
 
 from __future__ import annotations

@@ -34,15 +34,12 @@ def voxel_spacing(data: Any, spacing: Sequence[float] | None = None) -> tuple[fl
     """
     if spacing is None:
         if not isinstance(data, MetaTensor):
-            raise InputError(
-                "a volume without an affine has no spacing: pass a MetaTensor, or give spacing in mm"
-            )
+            raise InputError("a volume without an affine has no spacing: pass a MetaTensor, or give spacing in mm")
         spacing = [float(step) for step in data.pixdim]
     steps = tuple(float(step) for step in spacing)
     if len(steps) != data.ndim - 1 or not all(np.isfinite(steps)) or min(steps) <= 0:
         raise InputError(
-            f"spacing {steps} does not fit a volume of shape {tuple(data.shape[1:])}: "
-            "give mm > 0 for each axis"
+            f"spacing {steps} does not fit a volume of shape {tuple(data.shape[1:])}: give mm > 0 for each axis"
         )
     return steps
 
@@ -64,9 +61,7 @@ def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (array([0, 1]), array([1, 3]))
     """
     if not mask.any():
-        raise InputError(
-            f"the mask of shape {mask.shape} is empty: give one with at least one voxel of nodule"
-        )
+        raise InputError(f"the mask of shape {mask.shape} is empty: give one with at least one voxel of nodule")
     axes = range(mask.ndim)
     found = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
     return np.array([int(f[0]) for f in found]), np.array([int(f[-1]) + 1 for f in found])

@@ -1,5 +1,6 @@
 """The study's HU window, and the way back from it.
- *Normalised* brightness is HU clipped to [-1000, 400] and scaled to [0, 1]: 0 is air, 1 is bone. In a
+
+*Normalised* brightness is HU clipped to [-1000, 400] and scaled to [0, 1]: 0 is air, 1 is bone. In a
 transform chain the window is MONAI's own ``ScaleIntensityRange(d)`` with ``a_min=HU_MIN, a_max=HU_MAX,
 b_min=0, b_max=1, clip=True``; the functions here do the same to plain arrays, and undo it.
 """
