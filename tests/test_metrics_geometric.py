@@ -115,9 +115,7 @@ def test_zero_size_masks_are_undefined():
     assert math.isnan(volume_error(none, none))
 
 
-@pytest.mark.parametrize(
-    "measure", [dice_score, volume_error, lambda a, b: hausdorff_mm(a, b, (1.0, 1.0, 1.0))]
-)
+@pytest.mark.parametrize("measure", [dice_score, volume_error, lambda a, b: hausdorff_mm(a, b, (1.0, 1.0, 1.0))])
 def test_shapes_that_differ_are_refused(measure):
     with pytest.raises(InputError, match=r"\(4, 4, 3\)"):
         measure(FULL[..., :3], FULL)

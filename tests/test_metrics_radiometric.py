@@ -102,9 +102,7 @@ def test_ssim_map_of_small_slices_equals_brute_force(shape):
         mp, mt = (weights * p).sum(), (weights * t).sum()
         vp, vt = (weights * (p - mp) ** 2).sum(), (weights * (t - mt) ** 2).sum()
         cov = (weights * (p - mp) * (t - mt)).sum()
-        expected[x, y, z] = ((2 * mp * mt + 1e-4) * (2 * cov + 9e-4)) / (
-            (mp**2 + mt**2 + 1e-4) * (vp + vt + 9e-4)
-        )
+        expected[x, y, z] = ((2 * mp * mt + 1e-4) * (2 * cov + 9e-4)) / ((mp**2 + mt**2 + 1e-4) * (vp + vt + 9e-4))
     np.testing.assert_allclose(ssim_map(prediction, truth), expected, atol=1e-10)
 
 
@@ -112,9 +110,7 @@ def test_ssim_axis_and_region():
     prediction, truth = _pair((12, 13, 14))
     moved = ssim_map(np.moveaxis(prediction, 2, 0), np.moveaxis(truth, 2, 0), axis=0)
     np.testing.assert_allclose(np.moveaxis(moved, 0, 2), ssim_map(prediction, truth))
-    np.testing.assert_allclose(
-        ssim_map(prediction[..., 3], truth[..., 3]), ssim_map(prediction, truth)[..., 3]
-    )
+    np.testing.assert_allclose(ssim_map(prediction[..., 3], truth[..., 3]), ssim_map(prediction, truth)[..., 3])
     region = np.random.default_rng(3).random(truth.shape) > 0.9
     value = RegionSSIM()(*(torch.from_numpy(v)[None, None] for v in (prediction, truth, region)))
     assert value.item() == pytest.approx(ssim_map(prediction, truth)[region].mean(), rel=1e-12)

@@ -22,9 +22,9 @@ from bundle.metrics.radiometric import (
     mae,
     psnr,
     rmse,
-    ssim_map,
 )
 from bundle.metrics.regions import slice_region, slice_sets
+from bundle.metrics.ssim import folded_ssim, ssim_map
 
 __all__ = [
     "DiceScore",
@@ -40,6 +40,7 @@ __all__ = [
     "VolumeMetric",
     "dice_score",
     "explain_undefined",
+    "folded_ssim",
     "hausdorff_mm",
     "mae",
     "psnr",

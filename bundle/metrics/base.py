@@ -33,9 +33,7 @@ class VolumeMetric(CumulativeIterationMetric):
         nan
     """
 
-    def __init__(
-        self, reduction: MetricReduction | str = MetricReduction.MEAN, get_not_nans: bool = False
-    ) -> None:
+    def __init__(self, reduction: MetricReduction | str = MetricReduction.MEAN, get_not_nans: bool = False) -> None:
         super().__init__()
         self.reduction = reduction
         self.get_not_nans = get_not_nans
@@ -53,10 +51,7 @@ class VolumeMetric(CumulativeIterationMetric):
                 "expected the same (B, C, spatial...) for both"
             )
         values = [
-            [
-                self.measure(predictions[b, c], truths[b, c], _option(options, b, c))
-                for c in range(truths.shape[1])
-            ]
+            [self.measure(predictions[b, c], truths[b, c], _option(options, b, c)) for c in range(truths.shape[1])]
             for b in range(len(truths))
         ]
         return torch.tensor(values, dtype=torch.float64).reshape(truths.shape[:2])
