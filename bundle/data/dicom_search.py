@@ -1,0 +1,98 @@
+"""Find the files of DICOM series below a folder, wherever they lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from tqdm import tqdm
+
+from bundle.errors import InputError
+
+# whatever pydicom raises on a file that is cut short, damaged or compressed in a way it can't undo
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """List folders below root with their visible files, through symbolic links but never round in circles."""
+    seen: set[str] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        # macOS leaves ._name files beside the real ones
+        yield Path(folder), [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+
+
+def _series_uid(path: Path) -> str | None:
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
+    except (InvalidDicomError, *BROKEN):
+        return None
+
+
+def find_series(
+    root: str | Path, series_uids: Collection[str], patient_ids: Collection[str] = ()
+) -> dict[str, list[Path]]:
+    """Find the files of DICOM series wherever they lie below a folder.
+
+    A folder named as a series is taken to hold it. Headers are read (with a progress bar) only for series not
+    found so, first in folders named after a patient, then everywhere else; what isn't DICOM is passed over.
+
+    Args:
+        root: folder to search, symbolic links included.
+        series_uids: SeriesInstanceUID of the series wanted.
+        patient_ids: names of folders that are likely to hold them, e.g. ``LIDC-IDRI-0001``.
+
+    Returns:
+        SeriesInstanceUID -> files, for the series that were found.
+
+    Raises:
+        InputError: `root` is not a folder.
+
+    Example:
+        >>> find_series(".", [])
+        {}
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: expected the folder that holds the DICOM files")
+    wanted, likely = set(series_uids), set(patient_ids)
+    if not wanted:
+        return {}
+    found: dict[str, list[Path]] = {}
+    near: list[Path] = []
+    elsewhere: list[Path] = []
+    for folder, files in _walk(root):
+        if folder.name in wanted and files:
+            found.setdefault(folder.name, []).extend(files)
+        elif likely.intersection(folder.parts):
+            near.extend(files)
+        else:
+            elsewhere.extend(files)
+    for files in (near, elsewhere):
+        missing = wanted - found.keys()
+        if not missing:
+            break
+        for path in tqdm(files, desc="reading DICOM headers", unit="file", delay=1, leave=False):
+            uid = _series_uid(path)
+            if uid in missing:
+                found.setdefault(uid, []).append(path)
+    return found

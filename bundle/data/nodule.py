@@ -1,0 +1,120 @@
+"""The one dictionary that every source delivers for a nodule, and the checks it has to pass.
+
+Vocabulary: an *item* is that dictionary. Its ``image`` (float32, HU) and ``label`` (uint8, 1 inside the
+nodule) are :class:`monai.data.MetaTensor` of shape (1, X, Y, Z) with one affine, voxel index -> RAS mm. The
+array axes point to the patient's left, posterior and superior (LPS): x = columns, y = rows, z = slices,
+lowest first.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, cast
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+
+from bundle.errors import InputError
+
+AFFINE_TOLERANCE_MM = 1e-3
+
+
+def corner_distance(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far two affines put the corners of one grid apart, at most.
+
+    Args:
+        first: 4 x 4, voxel index -> mm.
+        second: 4 x 4, voxel index -> mm.
+        shape: voxels of the grid (X, Y, Z).
+
+    Returns:
+        mm.
+
+    Example:
+        >>> shifted = np.eye(4); shifted[0, 3] = 0.5
+        >>> corner_distance(np.eye(4), shifted, (4, 4, 4))
+        0.5
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+
+
+def make_item(
+    image: np.ndarray,
+    label: np.ndarray,
+    affine: np.ndarray,
+    *,
+    nodule_id: str,
+    source: str,
+    slice_thickness: float | None = None,
+    ratings: dict[str, float] | None = None,
+    diameter_mm: float | None = None,
+) -> dict[str, Any]:
+    """Check one nodule's arrays, turn them to LPS and wrap them as the dictionary every source delivers.
+
+    Args:
+        image: (X, Y, Z), HU.
+        label: (X, Y, Z), not 0 inside the nodule.
+        affine: 4 x 4, voxel index -> RAS mm, of both.
+        nodule_id: name of the nodule.
+        source: ``lidc``, ``datalist`` or ``phantom``.
+        slice_thickness: mm, None if unknown.
+        ratings: mean over the readers, None if unknown.
+        diameter_mm: largest in-plane diameter, None if unknown.
+
+    Returns:
+        keys ``image``, ``label``, ``nodule_id``, ``source``, ``spacing`` (mm), ``slice_thickness``,
+        ``ratings``, ``diameter_mm``.
+
+    Raises:
+        InputError: not three axes, shapes that differ, values that are not finite, an empty mask, or an
+            affine that gives an axis no length.
+
+    Example:
+        >>> item = make_item(np.zeros((4, 5, 6)), np.ones((4, 5, 6)), np.diag([1, 1, 2, 1]),
+        ...                  nodule_id="n", source="datalist")
+        >>> tuple(item["image"].shape), item["spacing"]
+        ((1, 4, 5, 6), (1.0, 1.0, 2.0))
+    """
+    image, label, affine = np.asarray(image), np.asarray(label), np.asarray(affine, dtype=float)
+    if image.ndim != 3:
+        raise InputError(f"the image of {nodule_id} has {image.ndim} axes, expected 3 (x, y, z)")
+    if label.shape != image.shape:
+        raise InputError(
+            f"the mask of {nodule_id} has shape {label.shape}, expected its image's {image.shape}: "
+            "resample one onto the other"
+        )
+    for name, values in (("image", image), ("mask", label)):
+        bad = int(values.size - np.isfinite(values).sum())
+        if bad:
+            raise InputError(f"the {name} of {nodule_id} has {bad} voxels that are nan or infinite: give each a number")
+    if not label.any():
+        raise InputError(f"the mask of {nodule_id} is empty: expected at least one voxel inside the nodule")
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (steps < 1e-6).any() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(f"the affine of {nodule_id} is singular or not finite: expected voxel sizes in mm")
+
+    # tracing off: the item starts here, nothing after it should turn it back
+    turn = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
+    turn.tracing = False
+    tensors: list[MetaTensor] = []
+    for values in (image.astype(np.float32), (label != 0).astype(np.uint8)):
+        tensor = MetaTensor(
+            torch.from_numpy(np.ascontiguousarray(values))[None],
+            affine=torch.from_numpy(affine.copy()),
+            meta={"filename_or_obj": nodule_id},
+        )
+        tensors.append(cast(MetaTensor, turn(tensor).contiguous()))
+    spacing = np.linalg.norm(tensors[0].affine[:3, :3].numpy(), axis=0)
+    return {
+        "image": tensors[0],
+        "label": tensors[1],
+        "nodule_id": nodule_id,
+        "source": source,
+        "spacing": tuple(float(step) for step in spacing),
+        "slice_thickness": None if slice_thickness is None else float(slice_thickness),
+        "ratings": dict(ratings or {}),
+        "diameter_mm": None if diameter_mm is None else float(diameter_mm),
+    }

@@ -1,0 +1,221 @@
+"""Where the study's nodules come from: one call, one sequence of nodules, whichever of the three sources.
+
+Vocabulary: a *source* is ``lidc`` (LIDC-IDRI's DICOM), ``datalist`` (anyone's NIfTI) or ``phantom`` (real contours,
+synthesised CT values, nothing to download). Its *entries* are cheap descriptions; its *items*, loaded one at a
+time, are the dictionaries of :mod:`bundle.data.nodule`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from bundle.data.cohort import SPLITS, check_split, load_cohort
+from bundle.data.datalist import LoadNiftiNodule, datalist_entries
+from bundle.data.lidc import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
+from bundle.data.phantom import PHANTOM_VERSION, make_phantom
+from bundle.errors import InputError
+
+_HASHED_BYTES = 2**22
+
+
+class LoadPhantom:
+    """Make the phantom of a cohort's nodule.
+
+    Args:
+        seed: of everything random in it, beside the nodule itself.
+
+    Example:
+        >>> LoadPhantom()(load_cohort()[0])["source"]
+        'phantom'
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the item of a nodule of :func:`bundle.data.cohort.load_cohort`."""
+        return make_phantom(dict(data), seed=self.seed)
+
+
+def _file_identity(path: str) -> dict[str, Any]:
+    """Name, size and a hash of the first and last 4 MiB of a file; size None where it is missing."""
+    file = Path(path)
+    if not file.is_file():
+        return {"name": file.name, "size": None}
+    size = file.stat().st_size
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        digest.update(stream.read(_HASHED_BYTES))
+        stream.seek(max(stream.tell(), size - _HASHED_BYTES))
+        digest.update(stream.read())
+    return {"name": file.name, "size": size, "hash": digest.hexdigest()}
+
+
+class NoduleSource(Sequence[dict[str, Any]]):
+    """The nodules of a study: a sequence that loads a nodule when it is asked for.
+
+    It can be pickled, and given to ``monai.data.Dataset`` as its data.
+
+    Args:
+        kind: ``lidc``, ``datalist`` or ``phantom``.
+        entries: one a nodule, each with ``nodule_id``.
+        load: makes the item of an entry.
+        description: one line for people.
+
+    Example:
+        >>> source = open_source(phantom_count=2)
+        >>> len(source), source.kind, source[0]["image"].ndim
+        (2, 'phantom', 4)
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entries: Sequence[Mapping[str, Any]],
+        load: Callable[[Mapping[str, Any]], dict[str, Any]],
+        description: str,
+    ) -> None:
+        self.kind = kind
+        self.entries = list(entries)
+        self.load = load
+        self.description = description
+
+    @property
+    def ids(self) -> list[str]:
+        """The nodules' ids, in order."""
+        return [entry["nodule_id"] for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> NoduleSource: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | NoduleSource:
+        """Load one nodule (a slice gives a shorter source).
+
+        Raises:
+            InputError: this nodule can't be used; the others may be.
+        """
+        if isinstance(index, slice):
+            return NoduleSource(self.kind, self.entries[index], self.load, self.description)
+        return self.load(self.entries[index])
+
+    def fingerprint(self, index: int) -> dict[str, Any]:
+        """What identifies a nodule's data, to tell whether results on disk still belong to it.
+
+        Folders and times are not part of it, so that data may be moved and copied. Cheap: headers and voxels of
+        DICOM are not read, of NIfTI the first and last 4 MiB.
+
+        Args:
+            index: of the nodule.
+
+        Returns:
+            values that JSON can hold.
+
+        Example:
+            >>> sorted(open_source(limit=1).fingerprint(0))
+            ['data', 'kind', 'nodule_id']
+        """
+        entry = self.entries[index]
+        data: dict[str, Any]
+        if self.kind == "lidc":
+            files = [Path(path) for path in entry["files"]]
+            sizes = sorted((file.name, file.stat().st_size if file.is_file() else -1) for file in files)
+            data = {
+                "series_uid": entry["cluster"].series_uid,
+                "annotation_ids": list(entry["cluster"].annotation_ids),
+                "files": len(sizes),
+                "hash": hashlib.blake2b(repr(sizes).encode(), digest_size=16).hexdigest(),
+            }
+        elif self.kind == "datalist":
+            data = {**entry, **{key: _file_identity(entry[key]) for key in ("image", "label")}}
+        else:
+            data = {**entry, "seed": getattr(self.load, "seed", 0), "phantom_version": PHANTOM_VERSION}
+            data.pop("split", None)
+        return {"kind": self.kind, "nodule_id": entry["nodule_id"], "data": data}
+
+
+def _at_least_one(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
+        raise InputError(f"{name} is {value!r}, expected a whole number of nodules, 1 or more")
+    return number
+
+
+def open_source(
+    dicom_root: str | Path | None = None,
+    datalist: str | Path | None = None,
+    cohort: str | Path | None = None,
+    max_slice_thickness: float = 1.0,
+    min_malignancy: float = 3.0,
+    limit: int | None = None,
+    phantom_count: int = 3,
+    split: str | None = None,
+    seed: int = 0,
+    exclude: Collection[str] = (MERGED_CLUSTER,),
+) -> NoduleSource:
+    """Open the nodules to study: LIDC-IDRI's DICOM, one's own NIfTI, or, given neither, phantoms.
+
+    Args:
+        dicom_root: folder with LIDC-IDRI's DICOM files.
+        datalist: MONAI datalist (JSON) or folder of ``<id>_image.nii.gz`` and ``<id>_mask.nii.gz``.
+        cohort: cohort file (None: ``configs/cohort.json``); names the phantoms' nodules and the split.
+        max_slice_thickness: mm, inclusive; for `dicom_root`.
+        min_malignancy: exclusive bound of the mean malignancy over the readers; for `dicom_root`.
+        limit: use only the first so many nodules, by id (None: all).
+        phantom_count: phantoms to make where no `limit` is given.
+        split: use only nodules that the cohort has in ``development`` or ``test`` (None: all).
+        seed: of the phantoms.
+        exclude: nodule ids that `dicom_root` and the phantoms leave out.
+
+    Raises:
+        InputError: both sources given, a limit that isn't a number from 1 up, an unknown split, or nothing found.
+
+    Example:
+        >>> open_source().description
+        '3 phantoms: real LIDC-IDRI contours, synthesised CT values'
+    """
+    if dicom_root and datalist:
+        raise InputError("both dicom_root and datalist are given, expected one: leave out the other")
+    count = None if limit is None else _at_least_one("limit", limit)
+    phantoms = _at_least_one("phantom_count", phantom_count)
+    check_split(split, SPLITS)
+
+    kind: str
+    entries: Sequence[Mapping[str, Any]]
+    load: Callable[[Mapping[str, Any]], dict[str, Any]]
+    if dicom_root:
+        entries, absent = lidc_entries(dicom_root, max_slice_thickness, min_malignancy, exclude)
+        kind, load, where = "lidc", LoadLidcNodule(), f" of LIDC-IDRI from {dicom_root}"
+        if absent:
+            where += f" ({absent} more series that may hold such nodules are not there)"
+    elif datalist:
+        kind, load, where = "datalist", LoadNiftiNodule(), f" from {datalist}"
+        entries = datalist_entries(datalist)
+    else:
+        kind, load, where = "phantom", LoadPhantom(seed), ": real LIDC-IDRI contours, synthesised CT values"
+        entries = load_cohort(cohort, split, exclude)
+        count = phantoms if count is None else count
+    if split is not None and kind != "phantom":
+        names = {nodule["nodule_id"] for nodule in load_cohort(cohort, split)}
+        entries = [entry for entry in entries if entry["nodule_id"] in names]
+        if not entries:
+            raise InputError(f"none of the nodules{where} is in the cohort's {split} split: leave split out")
+    found = len(entries)
+    entries = entries[:count]
+    noun = "phantom" if kind == "phantom" else f"{split} nodule" if split else "nodule"
+    number = f"{len(entries)} {noun}{'s' if len(entries) != 1 else ''}"
+    if kind != "phantom" and len(entries) < found:
+        number = f"the first {len(entries)} of {found} {noun}s"
+    return NoduleSource(kind, entries, load, number + where)
