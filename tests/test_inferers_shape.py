@@ -83,21 +83,18 @@ def test_disc_between_two_discs_has_the_radius_between():
     assert np.allclose(copied, [4, 4, 4, 12, 12, 12], atol=0.2)  # Eq. 3 copies the nearer slice
 
 
-def test_shrinks_to_nothing_in_the_middle_towards_an_empty_slice():
+def test_shrinks_to_nothing_at_the_empty_slice():
     x, y = np.meshgrid(np.arange(-20, 21), np.arange(-20, 21), indexing="ij")
-    masks = np.zeros((41, 41, 3), bool)
-    masks[..., 1] = np.hypot(x, y) < 10
-    out = signed_distance(masks, np.array([0.0, 10.0, 30.0]), np.arange(31.0))
+    masks = np.zeros((41, 41, 5), bool)
+    masks[..., 2] = np.hypot(x, y) < 10
+    out = signed_distance(masks, np.array([0.0, 5, 15, 35, 40]), np.arange(41.0))
     area = out.sum(axis=(0, 1))
-    assert not area[:6].any()  # from the middle of the gap on, 5 mm, there is nothing
-    assert not area[20:].any()
-    assert area[6] > 0
-    assert area[19] > 0
-    assert np.all(np.diff(area[5:11]) > 0)
-    assert np.all(np.diff(area[10:21]) <= 0)
-    assert np.array_equal(out[..., 10], masks[..., 1])
-    radius = np.sqrt(area[6:11] / np.pi)
-    assert np.allclose(radius, 10 * (np.arange(6, 11) - 5) / 5, atol=1.1)
+    assert not area[:6].any()  # between two empty slices there is nothing
+    assert not area[35:].any()
+    assert np.all(area[6:35] > 0)
+    assert np.array_equal(out[..., 15], masks[..., 2])
+    cone = 10 * np.concatenate([np.arange(1, 11) / 10, np.arange(19, 0, -1) / 20])
+    assert np.allclose(np.sqrt(area[6:35] / np.pi), cone, atol=0.8)
 
 
 def test_a_slice_full_of_mask():

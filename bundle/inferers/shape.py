@@ -62,9 +62,9 @@ def signed_distance(
     inside.
 
     A slice without any mask has no distance. Next to a slice that has one, the nodule is made to shrink
-    steadily and to vanish in the middle of the gap: the empty slice is given its neighbour's distances, less
-    twice the neighbour's greatest depth. Between two empty slices there is nothing. A slice that is mask
-    throughout is taken to end right outside of the field of view.
+    steadily and to vanish where it reaches the empty slice, which is given its neighbour's distances less the
+    neighbour's greatest depth: a cone, the largest end that both slices allow. Between two empty slices there is
+    nothing. A slice that is mask throughout is taken to end right outside of the field of view.
 
     Args:
         masks: (X, Y, K) bool, K >= 2.
@@ -94,9 +94,9 @@ def signed_distance(
         if below is None and above is None:
             continue
         if below is None:
-            below = above - 2 * above.max()
+            below = above - above.max()
         if above is None:
-            above = below - 2 * below.max()
+            above = below - below.max()
         out[..., z] = (1 - a[z]) * below + a[z] * above > 0
     return _emptied_beyond(out, fraction, beyond)
 
