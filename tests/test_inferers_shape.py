@@ -94,7 +94,7 @@ def test_shrinks_to_nothing_at_the_empty_slice():
     assert np.all(area[6:35] > 0)
     assert np.array_equal(out[..., 15], masks[..., 2])
     cone = 10 * np.concatenate([np.arange(1, 11) / 10, np.arange(19, 0, -1) / 20])
-    assert np.allclose(np.sqrt(area[6:35] / np.pi), cone, atol=0.8)
+    assert np.allclose(np.sqrt(area[6:35] / np.pi), cone, atol=1.0)  # one voxel
 
 
 def test_a_slice_full_of_mask():
