@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer
@@ -91,7 +92,7 @@ def case_of(cropped: Mapping[str, Any], decimate: Decimate) -> Case:
         spacing=tuple(float(s) for s in cropped["spacing"]),  # type: ignore[arg-type]
         observed=observed_indices(shape[decimate.axis], decimate.stride, decimate.offset),
         axis=decimate.axis,
-        observed_affine=np.asarray(decimate(image).affine, dtype=np.float64),
+        observed_affine=np.asarray(cast(MetaTensor, decimate(image)).affine, dtype=np.float64),
         item=cropped,
     )
 

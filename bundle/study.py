@@ -36,17 +36,19 @@ class Study:
     """A cohort through every method, to tables.
 
     Args:
-        source: gives the nodules when called; in a config, a ``_target_`` with ``"_mode_": "callable"``, so
-            that a mistake in it is told in one sentence.
-        crop: dictionary transform over ``image`` and ``label``.
-        decimate: which slices are kept.
-        inferers: every method there is, by name; each makes its inferer when called.
+        source: makes the source of nodules.
+        crop: makes the dictionary transform over ``image`` and ``label``.
+        decimate: makes the transform that says which slices are kept.
+        inferers: every method there is, by name; each makes its inferer.
         methods: names of the methods to run, in the order of the tables.
-        evaluator: what is measured.
+        evaluator: makes what measures.
         output_dir: made if it is absent; run again with the same to resume.
         seed: of everything random.
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
+
+    The parts are made when the study runs; in a config, each is a ``_target_`` with ``"_mode_": "callable"``. So
+    a mistake in one of their values is told in one sentence, not in a traceback of the parser.
 
     Example:
         >>> # python -m monai.bundle run --config_file configs/study.json --methods "['linear','cubic']"
@@ -55,11 +57,11 @@ class Study:
     def __init__(
         self,
         source: Callable[[], NoduleSource],
-        crop: Crop,
-        decimate: Decimate,
+        crop: Callable[[], Crop],
+        decimate: Callable[[], Decimate],
         inferers: Mapping[str, Callable[[], SliceInferer]],
         methods: Sequence[str] | str,
-        evaluator: NoduleEvaluator,
+        evaluator: Callable[[], NoduleEvaluator],
         output_dir: str,
         seed: int = 0,
         workers: int | None = None,
@@ -90,10 +92,10 @@ class Study:
         store = ResultStore(self.output_dir)
         source = self.source()
         inferers = {name: self.inferers[name]() for name in names}
-        work = NoduleWork(source, self.crop, self.decimate, inferers, self.evaluator, store, self.seed)
+        work = NoduleWork(source, self.crop(), self.decimate(), inferers, self.evaluator(), store, self.seed)
         print(f"{source.description}; methods: {', '.join(names)}", flush=True)
         _tell_stale(work)
-        store.write_text("study.json", json.dumps(self._parameters(source, inferers), indent=1) + "\n")
+        store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
         count = worker_count(self.workers, len(source), self.device)
         outcomes = dict(run_all(work, range(len(source)), count, "study"))
         ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
@@ -102,18 +104,20 @@ class Study:
         if not any(len(o.failures) < len(names) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
 
-    def _parameters(self, source: NoduleSource, inferers: Mapping[str, SliceInferer]) -> dict[str, Any]:
-        return {
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "nodules": source.description,
-            "data": source.kind,
-            "seed": self.seed,
-            "crop": describe(self.crop),
-            "decimate": describe(self.decimate),
-            "methods": describe(inferers),
-            "evaluator": describe(self.evaluator),
-            "versions": package_versions(),
-        }
+
+def parameters(work: NoduleWork) -> dict[str, Any]:
+    """All that settles a study's results, and the command that was given, for ``study.json``."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "nodules": work.source.description,
+        "data": work.source.kind,
+        "seed": work.seed,
+        "crop": describe(work.crop),
+        "decimate": describe(work.decimate),
+        "methods": describe(work.inferers),
+        "evaluator": describe(work.evaluator),
+        "versions": package_versions(),
+    }
 
 
 def package_versions() -> dict[str, str]:

@@ -26,7 +26,7 @@ QUICK = ["nearest", "linear", "cubic", "pchip", "morphological", "signed_distanc
 def make_study(datalist, output_dir, methods, **overrides):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")
-    parser.update({"bundle_root": str(ROOT), "datalist": str(datalist), "output_dir": str(output_dir)})
+    parser.update({"bundle_root": str(ROOT), "datalist": datalist and str(datalist), "output_dir": str(output_dir)})
     parser.update({"methods": methods, "workers": 1, "device": "cpu", **overrides})
     return parser.get_parsed_content("study")
 
