@@ -37,7 +37,7 @@ def split_patients(nodules_of: dict[str, int], n_development: int, seed: int = 0
 
     Example:
         >>> sorted(split_patients({"a": 2, "b": 1, "c": 1}, 2))
-        ['b', 'c']
+        ['a']
     """
     chosen: set[str] = set()
     left = n_development

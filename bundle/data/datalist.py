@@ -7,6 +7,7 @@ keeps the others from being used: it fails when it is loaded.
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from collections import Counter
@@ -61,13 +62,23 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
+def _by_id(folder: Path, kind: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        for ending in (f"_{kind}{suffix}" for suffix in _SUFFIXES):
+            if path.name.endswith(ending) and not path.name.startswith("."):
+                nodule_id = path.name.removesuffix(ending)
+                if nodule_id in found:
+                    raise InputError(
+                        f"{folder} holds more than one {kind} of {nodule_id} ({found[nodule_id].name}, {path.name}): "
+                        "keep one"
+                    )
+                found[nodule_id] = path
+    return found
+
+
 def _folder_entries(folder: Path) -> list[dict[str, Any]]:
-    images = {_stem(p): p for p in folder.iterdir() if p.name.endswith(tuple(f"_image{s}" for s in _SUFFIXES))}
-    masks = {
-        _stem(p).removesuffix("_mask"): p
-        for p in folder.iterdir()
-        if p.name.endswith(tuple(f"_mask{s}" for s in _SUFFIXES))
-    }
+    images, masks = _by_id(folder, "image"), _by_id(folder, "mask")
     if not images.keys() & masks.keys():
         raise InputError(
             f"{folder} holds no pair of <id>_image.nii.gz and <id>_mask.nii.gz: expected at least one nodule"
@@ -160,6 +171,11 @@ def _open(path: Path, what: str) -> Any:
 
 def _voxels(opened: Any, path: Path) -> np.ndarray:
     try:
+        if path.suffix == ".gz":
+            # nibabel stops at the last voxel: only reading to the end finds a cut or a wrong checksum there
+            with gzip.open(path) as stream:
+                while stream.read(2**24):
+                    pass
         return np.asarray(opened.dataobj)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is cut short or damaged: copy it again") from error

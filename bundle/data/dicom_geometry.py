@@ -156,7 +156,7 @@ def _normal(slices: Sequence[_Slice], where: str) -> np.ndarray:
     points = np.array([s.position for s in slices])
     along = points @ normal
     aside = points - along[:, None] * normal
-    drift, length = np.ptp(aside, axis=0).max(), np.ptp(along)
+    drift, length = np.linalg.norm(np.ptp(aside, axis=0)), np.ptp(along)
     if drift > 0.05 + length * np.tan(np.radians(TILT_TOLERANCE_DEGREES)):
         tilt = tilt or np.degrees(np.arctan2(drift, length))
     if abs(tilt) > TILT_TOLERANCE_DEGREES:
@@ -247,7 +247,8 @@ def read_geometry(
     affine = np.eye(4)
     affine[:3, 0] = first.orientation[0] * first.pixel_spacing[0]
     affine[:3, 1] = first.orientation[1] * first.pixel_spacing[1]
-    affine[:3, 2] = normal * (positions[-1] - positions[0]) / (len(slices) - 1)
+    # rounded, so that 0.5 mm is 0.5 and not a hair less: margins in mm are counted in voxels with it
+    affine[:3, 2] = normal * round((positions[-1] - positions[0]) / (len(slices) - 1), 6)
     affine[:3, 3] = first.position
     affine[:2] *= -1  # LPS -> RAS
     return SeriesGeometry(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from tqdm import tqdm
 
 from bundle.errors import InputError
@@ -23,6 +24,8 @@ BROKEN = (
     AttributeError,
     NotImplementedError,
     RuntimeError,
+    struct.error,
+    BytesLengthException,
 )
 
 

@@ -148,7 +148,7 @@ class LoadLidcNodule(Transform):
                 "download the series again"
             )
         steps = np.linalg.norm(geometry.affine[:3, :3], axis=0)
-        margin = np.ceil(self.margin / steps).astype(int)
+        margin = np.ceil(self.margin / steps - 1e-6).astype(int)
         low = np.maximum(start - margin, 0)
         high = np.minimum(start + mask.shape + margin, geometry.shape)
         voxels = read_voxels(geometry, int(low[2]), int(high[2]))
