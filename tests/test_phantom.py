@@ -140,8 +140,10 @@ def test_poor_margin_gives_a_wide_edge() -> None:
 def test_spicules_leave_the_mask() -> None:
     shell = ball(9.0) & ~ball(6.5)
     marked, none = (ct({"spiculation": s, "margin": 5.0}) for s in (5.0, 1.0))
-    assert ((marked - none)[shell] > 150).sum() > 50
-    assert ((none - marked)[shell] > 150).sum() < 10
+    added = (marked - none)[shell]
+    assert (added > 100).sum() > 20
+    assert (added < -50).sum() == 0  # lines are added, nothing else moves
+    assert np.median(np.abs(added)) < 5
 
 
 @pytest.mark.parametrize("code", [1.0, 2.0, 3.0, 4.0, 5.0])

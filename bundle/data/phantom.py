@@ -151,10 +151,10 @@ def synthesize(
         wall = wall_hu(grid, outward, behind, of_wall)
         hu += (wall - hu) * np.clip(behind / np.float32(np.mean(grid.spacing)) + 0.5, 0, 1)
 
-    of_nodule = rng("nodule")
-    own, solid = nodule_hu(depth, ratings, 0.3 * contrast, grid, of_nodule)
-    filled = nodule_occupancy(depth, float(ratings.get("margin", 4.0)), grid, of_nodule)
-    lines = spicules(depth, float(ratings.get("spiculation", 1.0)), grid, of_nodule)
+    # a stream each, so that a rating changes what it rates and nothing else
+    own, solid = nodule_hu(depth, ratings, 0.3 * contrast, grid, rng("nodule"))
+    filled = nodule_occupancy(depth, float(ratings.get("margin", 4.0)), grid, rng("edge"))
+    lines = spicules(depth, float(ratings.get("spiculation", 1.0)), grid, rng("spicules"))
     hu += (np.maximum(hu, 0.0) - hu) * paint_tubes(grid, lines)
     # ground glass lets vessels through, a solid nodule does not
     own = np.where(hu > own, hu + (own - hu) * solid, own)
