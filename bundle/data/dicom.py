@@ -42,9 +42,13 @@ def _read_hu(path: Path, shape: tuple[int, int]) -> np.ndarray:
         dataset: Any = pydicom.dcmread(path)
         syntax = dataset.file_meta.TransferSyntaxUID
         compressed = syntax.name if syntax.is_compressed and syntax.is_encapsulated else None
+        if "PixelData" not in dataset:
+            raise InputError(f"{path} holds no pixel data, expected a CT slice: copy or download it again")
         pixels = dataset.pixel_array
         slope = float(dataset.get("RescaleSlope", 1) or 1)
         intercept = float(dataset.get("RescaleIntercept", 0) or 0)
+    except InputError:
+        raise
     except (InvalidDicomError, *BROKEN) as error:
         reason = " ".join(str(error).split())
         if compressed:
@@ -52,8 +56,6 @@ def _read_hu(path: Path, shape: tuple[int, int]) -> np.ndarray:
                 f"{path} is compressed as {compressed} and can't be decoded here: install pylibjpeg with "
                 "pylibjpeg-libjpeg and pylibjpeg-openjpeg, or decompress the series"
             ) from error
-        if "no pixel data" in reason.lower() or "no 'pixel data'" in reason.lower():
-            raise InputError(f"{path} holds no pixel data, expected a CT slice: copy or download it again") from error
         raise InputError(f"{path} is cut short or damaged ({reason[:120]}): copy or download it again") from error
     if pixels.shape != shape[::-1]:
         raise InputError(f"{path} holds pixels of shape {pixels.shape}, expected {shape[::-1]} (rows, columns)")
