@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from bundle.report.text_table import markdown_table
 from bundle.report.tidy import KEY, Summary, summarise_rows, to_csv
 from bundle.store import ResultStore
 
@@ -120,8 +121,8 @@ def summary_markdown(
         lines += _table([label for label, _ in GEOMETRIC.values()], body, ["method", "HU >"])
     lines += [f"## Failures ({len(failures)})", ""]
     if failures:
-        lines += ["| nodule | method | reason |", "|---|---|---|"]
-        lines += [f"| {f['nodule_id']} | {f['method']} | {_cell(f['reason'])} |" for f in failures]
+        columns = ("nodule_id", "method", "reason")
+        lines += [markdown_table(("nodule", "method", "reason"), [[f[c] for c in columns] for f in failures])]
     else:
         lines += ["None."]
     return "\n".join(lines) + "\n"
@@ -130,7 +131,7 @@ def summary_markdown(
 def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str:
     """A few columns for the terminal: PSNR and SSIM, DSC at -400 HU or of the mask, Hausdorff distance."""
     header = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD mm", "n", "failed")
-    table = [header]
+    table: list[tuple[str, ...]] = [header]
     for name in methods:
         threshold = -400 if (name, "all", "roi", -400, "hd_mm") in summaries else None
         keys = [
@@ -161,7 +162,7 @@ def _table(
     columns = [*heads]
     for label in labels:
         columns += [label, "n", "failed"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    rows = []
     for head, cells in body.items():
         fields = [*head]
         for summary, decimals in cells:
@@ -169,9 +170,5 @@ def _table(
                 fields += ["–", "–", "–"]
             else:
                 fields += [summary.text(decimals), str(summary.n), str(summary.n_failed)]
-        lines.append("| " + " | ".join(fields) + " |")
-    return [*lines, ""]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+        rows.append(fields)
+    return [markdown_table(columns, rows), ""]

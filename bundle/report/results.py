@@ -1,0 +1,280 @@
+"""The output folder of a study, read back for the report: rows, facts and volumes.
+
+Whatever is missing or can't be read is noted as a *problem*, one sentence, and left out; only a folder without
+``metrics.csv`` is refused. A folder ``nodules/<id>/<method>`` counts only where ``metrics.csv`` names the method
+and ``failures.csv`` doesn't: what an earlier run left there belongs to other parameters.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bundle.errors import InputError
+from bundle.report.tidy import KEY, Summary, read_rows, summarise_rows
+from bundle.transforms.window import HU_MAX, HU_MIN
+
+KINDS = {"phantom": "phantom data, not CT", "lidc": "CT of LIDC-IDRI", "datalist": "CT given as NIfTI"}
+TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class NoduleFacts:
+    """What is known of a nodule's crop.
+
+    Attributes:
+        spacing: (x, y, z) in mm.
+        shape: voxels (X, Y, Z).
+        axis: the decimated one.
+        observed: indices of the observed slices along ``axis``.
+        slice_thickness: mm, None if unknown.
+        diameter_mm: None if unknown.
+        ratings: mean over readers; empty if unknown.
+    """
+
+    spacing: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    axis: int
+    observed: tuple[int, ...]
+    slice_thickness: float | None = None
+    diameter_mm: float | None = None
+    ratings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unobserved(self) -> tuple[int, ...]:
+        """Indices of the other slices."""
+        return tuple(sorted(set(range(self.shape[self.axis])) - set(self.observed)))
+
+    @property
+    def gap_mm(self) -> float:
+        """Distance between observed slices; nan if there is only one."""
+        steps = np.diff(self.observed) * self.spacing[self.axis]
+        return float(steps.max()) if len(steps) else math.nan
+
+
+class StudyResults:
+    """What a study left in its output folder.
+
+    Args:
+        root: the folder.
+
+    Attributes:
+        rows: of ``metrics.csv``.
+        texture: rows of ``texture.csv``; none where it is absent.
+        failures: rows of ``failures.csv``: nodule_id, method, reason.
+        seconds: by (nodule, method).
+        study: ``study.json``, empty where it is absent.
+        methods: names in the order of the file.
+        nodules: ids in the order of the file.
+        facts: by nodule; a nodule that could not be loaded has none.
+        problems: what is missing or can't be read, one sentence each.
+
+    Raises:
+        InputError: no ``metrics.csv``, or nothing in it.
+
+    Example:
+        >>> # StudyResults("output/study").summaries["cubic", "unobserved", "global", None, "psnr"].mean
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.problems: list[str] = []
+        self.rows = read_rows(self.root / "metrics.csv")
+        if not self.rows:
+            raise InputError(f"{self.root / 'metrics.csv'} has no rows: expected those of a study that ran")
+        self.methods = tuple(dict.fromkeys(row["method"] for row in self.rows))
+        self.nodules = tuple(dict.fromkeys(row["nodule_id"] for row in self.rows))
+        self.study: dict[str, Any] = self._json("study.json", "parameters, seed and versions are unknown") or {}
+        self.failures = self._csv("failures.csv", "failed nodules can be told only by their missing values")
+        timings = self._csv("timings.csv", "computing times are unknown")
+        self.seconds = {(row["nodule_id"], row["method"]): float(row["seconds"]) for row in timings}
+        self.texture = self._texture()
+        self.facts = {name: facts for name in self.nodules if (facts := self._facts(name)) is not None}
+        self._failed = {(row["nodule_id"], row["method"]) for row in self.failures}
+
+    @property
+    def kind(self) -> str:
+        """``phantom``, ``lidc``, ``datalist`` or ``unknown``."""
+        return str(self.study.get("data", "unknown"))
+
+    @property
+    def kind_words(self) -> str:
+        """What the figures were made from, so that no phantom is taken for a patient."""
+        return KINDS.get(self.kind, "data of unknown kind")
+
+    @cached_property
+    def protocol_words(self) -> str:
+        """Which slices the methods saw."""
+        decimate = self.study.get("decimate") or {}
+        if not {"stride", "axis"} <= decimate.keys():
+            return "observed slices as configured"
+        return f"1 slice in {decimate['stride']} along {'xyz'[decimate['axis']]} observed"
+
+    @cached_property
+    def summaries(self) -> dict[tuple, Summary]:
+        """Over nodules, by (method, slices, region, threshold_hu, metric); of metrics and texture."""
+        return summarise_rows([*self.rows, *self.texture])
+
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """HU that density methods were thresholded at."""
+        return tuple(sorted({row["threshold_hu"] for row in self.rows if row["threshold_hu"] is not None}))
+
+    @cached_property
+    def main_threshold(self) -> float | None:
+        """The threshold that pictures show: the middle one; None if there is none."""
+        return self.thresholds[len(self.thresholds) // 2] if self.thresholds else None
+
+    @cached_property
+    def density_methods(self) -> tuple[str, ...]:
+        """Methods that give brightness."""
+        density = {row["method"] for row in self.rows if row["region"] == "global" or row["threshold_hu"] is not None}
+        return tuple(name for name in self.methods if name in density)
+
+    @property
+    def shape_methods(self) -> tuple[str, ...]:
+        """Methods that give a mask only."""
+        return tuple(name for name in self.methods if name not in self.density_methods)
+
+    def values(self, method: str, slices: str, region: str, threshold: float | None, metric: str) -> dict[str, float]:
+        """One metric of one method by nodule; nan where it failed."""
+        return self._by_key.get((method, slices, region, threshold, metric), {})
+
+    @cached_property
+    def _by_key(self) -> dict[tuple, dict[str, float]]:
+        by_key: dict[tuple, dict[str, float]] = {}
+        for row in (*self.rows, *self.texture):
+            by_key.setdefault(tuple(row[k] for k in KEY), {})[row["nodule_id"]] = row["value"]
+        return by_key
+
+    def truth_hu(self, nodule_id: str) -> np.ndarray | None:
+        """The crop, (X, Y, Z) float32, HU clipped to the window that every method saw it in."""
+        return self._hu(nodule_id, TRUTH)
+
+    def truth_mask(self, nodule_id: str) -> np.ndarray | None:
+        """The consensus mask, (X, Y, Z) bool."""
+        return self._mask(nodule_id, TRUTH, "mask")
+
+    def image_hu(self, nodule_id: str, method: str) -> np.ndarray | None:
+        """A reconstruction, (X, Y, Z) float32, HU."""
+        return self._hu(nodule_id, method) if self.has(nodule_id, method) else None
+
+    def mask(self, nodule_id: str, method: str, threshold: float | None = None) -> np.ndarray | None:
+        """A method's mask, (X, Y, Z) bool: a density method's at a threshold, a shape method's own."""
+        if not self.has(nodule_id, method):
+            return None
+        name = f"mask_{threshold:+.0f}HU" if method in self.density_methods and threshold is not None else "mask"
+        return self._mask(nodule_id, method, name)
+
+    def has(self, nodule_id: str, method: str) -> bool:
+        """Whether there is a reconstruction of this run, as far as ``failures.csv`` says."""
+        return nodule_id in self.facts and (nodule_id, method) not in self._failed
+
+    def history(self, nodule_id: str, method: str) -> dict[str, np.ndarray]:
+        """Learning curves by name, one value an epoch; none for a method that does not learn."""
+        path = self._folder(nodule_id, method) / "history.csv"
+        if not self.has(nodule_id, method) or not path.exists():
+            return {}
+        try:
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            return {key: np.array([float(row[key]) for row in rows]) for key in (rows[0] if rows else {})}
+        except (OSError, ValueError, TypeError):
+            self._note(f"{self._short(path)} can't be read: this learning curve is left out")
+            return {}
+
+    def notes(self, nodule_id: str, method: str) -> list[str]:
+        """Documented fallbacks that a method took on a nodule."""
+        if not self.has(nodule_id, method):
+            return []
+        path = self._folder(nodule_id, method) / "result.json"
+        try:
+            return [str(note) for note in json.loads(path.read_text()).get("notes", [])]
+        except (OSError, ValueError, AttributeError):
+            return []
+
+    def _folder(self, nodule_id: str, part: str) -> Path:
+        return self.root / "nodules" / nodule_id / part
+
+    def _short(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _json(self, name: str, consequence: str) -> Any:
+        try:
+            return json.loads((self.root / name).read_text())
+        except (OSError, ValueError):
+            self._note(f"{name} is absent or can't be read: {consequence}")
+            return None
+
+    def _csv(self, name: str, consequence: str) -> list[dict[str, str]]:
+        try:
+            with (self.root / name).open(newline="") as file:
+                return list(csv.DictReader(file))
+        except (OSError, ValueError):
+            self._note(f"{name} is absent or can't be read: {consequence}")
+            return []
+
+    def _texture(self) -> list[dict[str, Any]]:
+        if not (self.root / "texture.csv").exists():
+            self._note("texture.csv is absent: Table 2 (texture) is left out")
+            return []
+        try:
+            return read_rows(self.root / "texture.csv")
+        except InputError as fault:
+            self._note(f"Table 2 (texture) is left out: {fault}")
+            return []
+
+    def _facts(self, nodule_id: str) -> NoduleFacts | None:
+        path = self._folder(nodule_id, TRUTH) / "result.json"
+        try:
+            stored = json.loads(path.read_text())
+            return NoduleFacts(
+                spacing=tuple(float(s) for s in stored["spacing"]),  # type: ignore[arg-type]
+                shape=tuple(int(n) for n in stored["shape"]),  # type: ignore[arg-type]
+                axis=int(stored["axis"]),
+                observed=tuple(int(i) for i in stored["observed"]),
+                slice_thickness=stored.get("slice_thickness"),
+                diameter_mm=stored.get("diameter_mm"),
+                ratings=dict(stored.get("ratings") or {}),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            failed = {row["method"] for row in self.failures if row["nodule_id"] == nodule_id}
+            if not failed.issuperset(self.methods):
+                self._note(f"{self._short(path)} is absent or can't be read: this nodule has no pictures")
+            return None
+
+    def _hu(self, nodule_id: str, part: str) -> np.ndarray | None:
+        volume = self._volume(nodule_id, part, "image")
+        return None if volume is None else volume.astype(np.float32).clip(HU_MIN, HU_MAX)
+
+    def _mask(self, nodule_id: str, part: str, name: str) -> np.ndarray | None:
+        volume = self._volume(nodule_id, part, name)
+        return None if volume is None else volume > 0
+
+    def _volume(self, nodule_id: str, part: str, name: str) -> np.ndarray | None:
+        path = self._folder(nodule_id, part) / f"{name}.nii.gz"
+        facts = self.facts.get(nodule_id)
+        if facts is None:
+            return None
+        try:
+            volume = np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
+        except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError):
+            self._note(f"{self._short(path)} is absent or can't be read: it is left out of the pictures")
+            return None
+        if volume.shape != facts.shape:
+            self._note(f"{self._short(path)} has shape {volume.shape}, expected {facts.shape}: it is left out")
+            return None
+        return volume

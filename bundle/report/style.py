@@ -1,0 +1,151 @@
+"""How figures look: one colour, line and marker a method, type readable in print, PNG and PDF.
+
+Colours are Okabe and Ito's, told apart by the colour-blind; line style and marker differ too, so that a print in
+grey can be read. Widths are those of a page: 180 mm for two columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bundle.report.results import TRUTH
+
+PAGE_WIDTH = 180 / 25.4
+LUNG_WINDOW = (-1350.0, 150.0)  # width 1500, level -600 HU
+PRINT_DPI = 300
+SCREEN_DPI = 150
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn."""
+
+    color: str
+    linestyle: str | tuple
+    marker: str
+
+
+_LOOKS = {
+    TRUTH: Look("#000000", "-", "D"),
+    "nearest": Look("#56B4E9", (0, (1, 1)), "v"),
+    "linear": Look("#0072B2", "--", "s"),
+    "cubic": Look("#E69F00", "-.", "^"),
+    "pchip": Look("#009E73", (0, (5, 1, 1, 1, 1, 1)), "P"),
+    "siren": Look("#D55E00", "-", "o"),
+    "morphological": Look("#CC79A7", (0, (6, 2)), "X"),
+    "signed_distance": Look("#555555", (0, (2, 1)), "*"),
+}
+_COLORS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#D55E00", "#555555")
+_LINES = ((0, (3, 1, 1, 1)), (0, (8, 2)), (0, (1, 2)))
+_MARKERS = ("<", ">", "h", "p", "d", "8", "H")
+
+
+def looks(methods: Sequence[str]) -> dict[str, Look]:
+    """The look of each method; methods that aren't this bundle's get one that no other has, by their order.
+
+    Example:
+        >>> looks(["linear", "mine"])["linear"].color
+        '#0072B2'
+    """
+    others = [name for name in methods if name not in _LOOKS]
+    extra = {
+        name: Look(_COLORS[i % len(_COLORS)], _LINES[(i // len(_COLORS)) % len(_LINES)], _MARKERS[i % len(_MARKERS)])
+        for i, name in enumerate(others)
+    }
+    return {name: _LOOKS.get(name) or extra[name] for name in methods}
+
+
+def label(method: str) -> str:
+    """A method's name as figures print it.
+
+    Example:
+        >>> label("signed_distance")
+        'signed distance'
+    """
+    return {"siren": "SIREN", "pchip": "PCHIP"}.get(method, method.replace("_", " "))
+
+
+@contextlib.contextmanager
+def figure(width: float = PAGE_WIDTH, height: float = 3.0) -> Iterator[Figure]:
+    """An empty figure in this style, of a size in inches; not pyplot's, so nothing is left open."""
+    with _style():
+        yield Figure(figsize=(width, height))
+
+
+def save(drawn: Figure, folder: Path, name: str) -> bytes:
+    """Save ``<name>.png`` and ``<name>.pdf`` for print.
+
+    Returns:
+        the same as PNG for the screen, of at most 256 colours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    with _style():
+        # neither date nor version: the same results give the same file
+        drawn.savefig(folder / f"{name}.pdf", dpi=PRINT_DPI, metadata={"CreationDate": None, "Producer": None})
+        drawn.savefig(folder / f"{name}.png", dpi=PRINT_DPI, metadata={"Software": None})
+        drawn.savefig(buffer, dpi=SCREEN_DPI, format="png")
+    with Image.open(buffer) as image:
+        small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        out = io.BytesIO()
+        small.save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
+def nice_limit(panels: Sequence[np.ndarray], percentile: float = 99, step: float = 50.0) -> float:
+    """A symmetric limit of a colour bar that one panel far off the others can't stretch.
+
+    Args:
+        panels: values, an array a panel.
+        percentile: of the absolute values of each panel; the median over panels counts.
+        step: the limit is rounded up to a multiple of.
+
+    Returns:
+        at least ``step``.
+
+    Example:
+        >>> nice_limit([np.array([-120.0, 40.0]), np.array([90.0]), np.array([9000.0])])
+        150.0
+    """
+    ends = [np.percentile(np.abs(values), percentile) for values in panels if values.size]
+    return float(max(1, np.ceil(np.median(ends) / step)) * step) if ends else step
+
+
+def _style() -> contextlib.AbstractContextManager[None]:
+    """The style whatever the user's own matplotlibrc says; the backend alone is left as it is."""
+    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **RC})
