@@ -156,27 +156,37 @@ def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: entry["nodule_id"])
 
 
-def _open(path: Path, what: str) -> Any:
-    """Open a NIfTI file as nibabel does, voxels not yet read."""
+def read_nifti(path: Path, what: str = "volume") -> tuple[np.ndarray, np.ndarray]:
+    """Read a NIfTI volume whole, its gzip checksum included.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        what: named in the error where the file is missing.
+
+    Returns:
+        voxels (X, Y, Z), scaled as the header says, and the affine (4 x 4, voxel index -> RAS mm).
+
+    Raises:
+        InputError: the file is missing, cut short, damaged, or not of three axes.
+
+    Example:
+        >>> voxels, affine = read_nifti(Path("n_image.nii.gz"))  # doctest: +SKIP
+    """
     if not path.is_file():
-        raise InputError(f"{path} is missing: expected the {what} of this nodule")
+        raise InputError(f"{path} is missing: expected the {what} in it")
     try:
         opened: Any = nibabel.load(path)
     except (ImageFileError, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path} is not a readable NIfTI file: copy it again") from error
     if len(opened.shape) != 3:
         raise InputError(f"{path} has {len(opened.shape)} axes {opened.shape}, expected 3 (x, y, z)")
-    return opened
-
-
-def _voxels(opened: Any, path: Path) -> np.ndarray:
     try:
         if path.suffix == ".gz":
             # nibabel stops at the last voxel: only reading to the end finds a cut or a wrong checksum there
             with gzip.open(path) as stream:
                 while stream.read(2**24):
                     pass
-        return np.asarray(opened.dataobj)
+        return np.asarray(opened.dataobj), opened.affine
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is cut short or damaged: copy it again") from error
 
@@ -201,22 +211,23 @@ class LoadNiftiNodule(Transform):
                 than 0.001 mm in affine; voxels are nan; the mask is empty.
         """
         image_path, label_path = Path(data["image"]), Path(data["label"])
-        image, label = _open(image_path, "image"), _open(label_path, "mask")
+        image, affine = read_nifti(image_path, "nodule's image")
+        label, label_affine = read_nifti(label_path, "nodule's mask")
         if image.shape != label.shape:
             raise InputError(
                 f"{label_path} has shape {label.shape} and its image {image.shape}: expected one grid, "
                 "resample one onto the other"
             )
-        apart = corner_distance(image.affine, label.affine, image.shape)
+        apart = corner_distance(affine, label_affine, image.shape)
         if not apart <= AFFINE_TOLERANCE_MM:
             raise InputError(
                 f"{label_path} lies up to {apart:.3g} mm away from its image (their affines differ): expected one "
                 "grid, resample one onto the other"
             )
         return make_item(
-            _voxels(image, image_path),
-            _voxels(label, label_path),
-            image.affine,
+            image,
+            label,
+            affine,
             nodule_id=str(data["nodule_id"]),
             source="datalist",
             slice_thickness=data.get("slice_thickness"),

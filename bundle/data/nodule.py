@@ -41,6 +41,27 @@ def corner_distance(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...
     return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
 
 
+def to_lps(volume: MetaTensor) -> MetaTensor:
+    """Flip and reorder axes so that they point to the patient's left, posterior and superior.
+
+    Not traced for MONAI's inverse: a source's items start here, and nothing should turn them back.
+
+    Args:
+        volume: (1, X, Y, Z), affine voxel index -> RAS mm.
+
+    Returns:
+        the same voxels at the same places in mm.
+
+    Example:
+        >>> upside_down = MetaTensor(torch.zeros(1, 2, 3, 4), affine=torch.diag(torch.tensor([-1.0, -1, -1, 1])))
+        >>> to_lps(upside_down).affine[2, 2].item()
+        1.0
+    """
+    turn = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
+    turn.tracing = False
+    return cast(MetaTensor, turn(volume).contiguous())
+
+
 def make_item(
     image: np.ndarray,
     label: np.ndarray,
@@ -96,9 +117,6 @@ def make_item(
     if not np.isfinite(affine).all() or (steps < 1e-6).any() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"the affine of {nodule_id} is singular or not finite: expected voxel sizes in mm")
 
-    # tracing off: the item starts here, nothing after it should turn it back
-    turn = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
-    turn.tracing = False
     tensors: list[MetaTensor] = []
     for values in (image.astype(np.float32), (label != 0).astype(np.uint8)):
         tensor = MetaTensor(
@@ -106,7 +124,7 @@ def make_item(
             affine=torch.from_numpy(affine.copy()),
             meta={"filename_or_obj": nodule_id},
         )
-        tensors.append(cast(MetaTensor, turn(tensor).contiguous()))
+        tensors.append(to_lps(tensor))
     spacing = np.linalg.norm(tensors[0].affine[:3, :3].numpy(), axis=0)
     return {
         "image": tensors[0],
