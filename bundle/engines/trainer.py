@@ -21,6 +21,8 @@ from torch import nn
 from bundle.engines.schedule import learning_rate_factor
 from bundle.errors import InputError
 
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -35,6 +37,9 @@ class FitOptions:
         clip_norm: largest norm of the gradient of all parameters together; 0 for no clipping.
         batch_size: coordinates a step.
         jitter: sd of the noise on the coordinates, which span [-1, 1].
+        precision: of matrix products and of what is kept between layers: ``"fp32"``; ``"bf16"``; ``"tf32"``
+            (NVIDIA GPUs); ``"auto"``: tf32 on a GPU, bf16 on a CPU that multiplies bf16 in hardware, else fp32.
+            Parameters, Adam, the first layer and all sums are fp32 always. The plain trainer is always fp32.
 
     Example:
         >>> FitOptions(epochs=300).learning_rate
@@ -49,6 +54,7 @@ class FitOptions:
     clip_norm: float = 1.0
     batch_size: int = 2048
     jitter: float = 1e-4
+    precision: str = "auto"
 
     def check(self) -> FitOptions:
         """Return these options if they can be used.
@@ -65,6 +71,8 @@ class FitOptions:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise InputError(f"{name} is {value!r}, expected a number of at least 0")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         return self
 
     def rate(self, epoch: int) -> float:

@@ -85,6 +85,7 @@ class Reconstruction:
         notes: one sentence for each documented fallback that was taken.
         history: learning curves by name, one value an epoch.
         state: the fitted network's state dict, if there is one.
+        timings: how it was computed and how fast; differs between runs and is no part of the result.
     """
 
     image: np.ndarray | None = None
@@ -92,6 +93,7 @@ class Reconstruction:
     notes: list[str] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
     state: dict[str, torch.Tensor] | None = None
+    timings: dict[str, Any] = field(default_factory=dict)
 
 
 class SliceInferer(Inferer):

@@ -7,14 +7,25 @@ part of the range in a crop with few slices, and a sine network with a high ``om
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from bundle.engines import CoordinateBatches, FitOptions, NoduleTrainer, coordinate_grid, predict, unit_axis
+from bundle.engines import (
+    CoordinateBatches,
+    FitOptions,
+    NoduleData,
+    NoduleTrainer,
+    StackTrainer,
+    coordinate_grid,
+    fit_stacks,
+    one_thread,
+    predict,
+    unit_axis,
+)
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
 
@@ -30,6 +41,9 @@ class ImplicitInferer(SliceInferer):
         chunk: voxels at a time in the dense evaluation.
         keep_observed: return the observed slices as they are, not as the network renders them. Metrics on
             unobserved slices are the same either way.
+        engine: ``"auto"``: the fastest path of :class:`bundle.engines.StackTrainer`; ``"plain"``: the Ignite loop
+            of :class:`bundle.engines.NoduleTrainer`, which is slow and easy to read. Both compute the same, from
+            different random numbers.
 
     The result is seeded by ``observed.seed`` alone; torch's global generators are left as they were.
 
@@ -49,7 +63,11 @@ class ImplicitInferer(SliceInferer):
         device: str | None = None,
         chunk: int = 65536,
         keep_observed: bool = True,
+        engine: Literal["auto", "plain"] = "auto",
     ) -> None:
+        if engine not in ("auto", "plain"):
+            raise InputError(f"engine is {engine!r}, expected 'auto' or 'plain'")
+        self.engine = engine
         self.network = network
         self.options = (options or FitOptions()).check()
         self.device = device
@@ -59,34 +77,85 @@ class ImplicitInferer(SliceInferer):
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Fit and evaluate; ``history`` has the loss and learning rate, ``state`` the fitted network."""
+        return self._fit([observed], self.network)[0]
+
+    def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
+        """Fit several nodules, on a GPU in lock step; each result is as if it had been fitted alone.
+
+        Args:
+            observed: the slices of each nodule, of any sizes.
+
+        Returns:
+            one reconstruction for each, in the order given.
+        """
         return self._fit(observed, self.network)
 
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
-        image = self._fit(observed, self.network if network is None else lambda: _copy(network)).image
+        image = self._fit([observed], self.network if network is None else lambda: copy.deepcopy(network))[0].image
         assert image is not None
         return image
 
-    def _fit(self, observed: ObservedSlices, make: Callable[[], nn.Module]) -> Reconstruction:
-        if observed.image is None:
-            raise InputError("an implicit reconstruction needs observed slices of brightness, got none")
-        if not np.isfinite(observed.image).all():
-            raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
+    def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
+        for observed in many:
+            if observed.image is None:
+                raise InputError("an implicit reconstruction needs observed slices of brightness, got none")
+            if not np.isfinite(observed.image).all():
+                raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        _, wanted = scaled_slices(observed)
-        shape = observed.image.shape[:2]
         # MONAI Label and evaluators call inferers under no_grad
         with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(observed.seed)
-            network = make()
-            batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
-            trainer = NoduleTrainer(network, batches, self.options, device, on_epoch=self.on_epoch)
-            trainer.run()
-        dense = predict(network, coordinate_grid(shape, wanted), self.chunk)
+            if self.engine == "plain":
+                return [self._fit_plainly(observed, make, device) for observed in many]
+            return self._fit_fast(many, make, device)
+
+    def _fit_plainly(self, observed: ObservedSlices, make: Callable[[], nn.Module], device: str) -> Reconstruction:
+        torch.manual_seed(observed.seed)
+        network = make()
+        batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
+        trainer = NoduleTrainer(network, batches, self.options, device, on_epoch=self.on_epoch)
+        trainer.run()
+        return self._dense(observed, network, trainer.history, {"path": "plain Ignite loop"})
+
+    def _fit_fast(
+        self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module], device: str
+    ) -> list[Reconstruction]:
+        def network_of(index: int) -> nn.Module:
+            torch.manual_seed(many[index].seed)
+            return make()
+
+        data = [nodule_data(observed, self.options.batch_size, self.options.jitter) for observed in many]
+        results: dict[int, Reconstruction] = {}
+        for indices, trainer in fit_stacks(network_of, data, self.options, device, self.on_epoch):
+            for index, fit in zip(indices, trainer.fits, strict=True):
+                result = self._dense(many[index], fit.network, fit.history, dict(trainer.timings), trainer)
+                if trainer.fallback:
+                    result.notes.append(f"fitted by the slower {trainer.path}: {trainer.fallback}")
+                results[index] = result
+        return [results[i] for i in range(len(many))]
+
+    def _dense(
+        self,
+        observed: ObservedSlices,
+        network: nn.Module,
+        history: dict[str, list[float]],
+        timings: dict[str, Any],
+        trainer: StackTrainer | None = None,
+    ) -> Reconstruction:
+        """Evaluate a fitted network on the target slices."""
+        assert observed.image is not None
+        _, wanted = scaled_slices(observed)
+        shape = (observed.image.shape[0], observed.image.shape[1])
+        grid = coordinate_grid(shape, wanted)
+        if trainer is None:
+            dense = predict(network, grid, self.chunk)
+        else:
+            with one_thread():
+                dense = trainer.predict(network, grid, self.chunk)
         image = dense.reshape(*shape, len(wanted)).clamp(0, 1).numpy()
         if self.keep_observed:
             image = with_observed(image, observed)
-        state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-        return Reconstruction(image=image, history=trainer.history, state=state)
+        state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        return Reconstruction(image=image, history=history, state=state, timings=timings)
 
 
 def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:
@@ -99,8 +168,15 @@ def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter:
     """
     assert observed.image is not None
     values = torch.as_tensor(np.asarray(observed.image, dtype=np.float32)).reshape(-1)
-    places = coordinate_grid(observed.image.shape[:2], scaled_slices(observed)[0])  # type: ignore[arg-type]
+    shape = (observed.image.shape[0], observed.image.shape[1])
+    places = coordinate_grid(shape, scaled_slices(observed)[0])
     return CoordinateBatches(places, values, batch_size, jitter)
+
+
+def nodule_data(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> NoduleData:
+    """The same as :func:`coordinate_batches`, with random numbers of its own seeded by ``observed.seed``."""
+    batches = coordinate_batches(observed, batch_size, jitter)
+    return NoduleData(batches.coordinates, batches.values, observed.seed, batch_size, jitter)
 
 
 def scaled_slices(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +213,3 @@ def with_observed(image: np.ndarray, observed: ObservedSlices) -> np.ndarray:
         for z in np.flatnonzero(np.isclose(observed.targets, position, rtol=0, atol=1e-6)):
             out[..., z] = observed.image[..., k]
     return out
-
-
-def _copy(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network)

@@ -1,0 +1,153 @@
+"""Compile ``pointwise.c`` with the machine's own C compiler, once, and keep the library in the user's cache.
+
+Nothing is compiled at installation: the first fit on a CPU does it (about two seconds), later ones and other
+processes load the result. Without a compiler, :func:`pointwise_library` gives None and the reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SOURCE = Path(__file__).with_name("pointwise.c")
+_COMMON = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+# the first set that the compiler takes is used; the last one is understood everywhere
+_TUNING: tuple[tuple[str, ...], ...] = (
+    ("-march=native", "-mprefer-vector-width=512"),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The compiled functions of one storage type.
+
+    Attributes:
+        dtype: of activations and their gradients, float32 or bfloat16.
+        main: library with ``adam`` and ``splitmix``.
+        typed: library with the functions of the type.
+    """
+
+    dtype: torch.dtype
+    main: ctypes.CDLL
+    typed: ctypes.CDLL
+
+    def function(self, name: str) -> Any:
+        """A function of ``pointwise.c`` by the name it has there."""
+        if name in ("adam", "splitmix"):
+            found = getattr(self.main, name)
+        else:
+            found = getattr(self.typed, f"{name}_{'bf16' if self.dtype == torch.bfloat16 else 'fp32'}")
+        found.restype = ctypes.c_float if name == "head" else None
+        return found
+
+
+@cache
+def pointwise_library(dtype: torch.dtype) -> tuple[Library | None, str]:
+    """The compiled library, or None and why there is none; asked once per process and type.
+
+    ``LUNG_NODULE_NATIVE=0`` in the environment switches it off.
+    """
+    if os.environ.get("LUNG_NODULE_NATIVE", "1") == "0":
+        return None, "switched off by LUNG_NODULE_NATIVE=0"
+    compiler = find_compiler()
+    if compiler is None:
+        return None, "no C compiler found (install gcc or clang, or set CC)"
+    try:
+        main = _load(compiler, ())
+        typed = _load(compiler, ("-DBFLOAT16",)) if dtype == torch.bfloat16 else main
+    except (OSError, subprocess.SubprocessError) as error:
+        return None, f"the C compiler failed ({type(error).__name__})"
+    library = Library(dtype, main, typed)
+    if not _sane(library):
+        return None, "the compiled functions give wrong sines on this machine"
+    return library, ""
+
+
+def find_compiler() -> list[str] | None:
+    """Command of a C compiler: CC if set, else the first of cc, gcc, clang."""
+    wanted = os.environ.get("CC")
+    candidates = [shlex.split(wanted)] if wanted else [["cc"], ["gcc"], ["clang"]]
+    return next((command for command in candidates if command and shutil.which(command[0])), None)
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: LUNG_NODULE_CACHE, else the user's cache, else a fresh temporary folder."""
+    base = os.environ.get("LUNG_NODULE_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "lung_nodule_ct_reconstruction"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="lung_nodule_ct_reconstruction_"))
+
+
+def _load(compiler: list[str], defines: tuple[str, ...]) -> ctypes.CDLL:
+    # a library made for this very processor: its name holds all that it depends on
+    identity = [SOURCE.read_text(), *compiler, *_COMMON, *map(str, _TUNING), *defines, _processor(), _version(compiler)]
+    name = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
+    path = cache_folder() / f"pointwise_{name}.so"
+    if not path.exists():
+        _compile(compiler, defines, path)
+    return ctypes.CDLL(str(path))
+
+
+def _compile(compiler: list[str], defines: tuple[str, ...], path: Path) -> None:
+    failure: subprocess.CalledProcessError | None = None
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / "part.so"
+        for tuning in _TUNING:
+            command = [*compiler, *_COMMON, *tuning, *defines, str(SOURCE), "-o", str(part), "-lm"]
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=120)
+            except subprocess.CalledProcessError as error:
+                failure = error
+                continue
+            os.replace(part, path)  # at once, so that another process never loads half a library
+            return
+    assert failure is not None
+    raise failure
+
+
+def _version(compiler: list[str]) -> str:
+    return subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {
+            line.split(":")[0].strip(): line for line in lines if line.startswith(("flags", "model name", "Features"))
+        }
+        return "".join(sorted(found.values()))
+    except OSError:
+        return platform.processor() + platform.machine()
+
+
+def _sane(library: Library) -> bool:
+    """Sine and cosine of a first layer against torch's."""
+    places = torch.linspace(-1, 1, 96).reshape(32, 3)
+    weight, bias = torch.linspace(-1, 1, 48).reshape(16, 3), torch.linspace(-2, 2, 16)
+    sine, cosine = (torch.empty(32, 16, dtype=library.dtype) for _ in range(2))
+    arrays = [ctypes.c_void_p(t.data_ptr()) for t in (places, weight, bias, sine, cosine)]
+    library.function("first")(ctypes.c_long(32), ctypes.c_long(16), ctypes.c_float(3.0), *arrays)
+    angle = 3 * (places @ weight.T + bias)
+    tolerance = 1e-2 if library.dtype == torch.bfloat16 else 1e-5
+    close = [torch.allclose(a.float(), b, atol=tolerance) for a, b in ((sine, angle.sin()), (cosine, angle.cos()))]
+    return all(close)
