@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -209,11 +208,9 @@ def test_unknown_options_are_refused(option, message):
 
 
 @pytest.mark.realdata
-def test_cubic_on_the_real_cohort_gives_the_published_table():
+def test_cubic_on_the_real_cohort_gives_the_published_table(real_data):
     """28 of the paper's nodules, cropped more tightly; the paper: .084, .123, 18.58, .779 in the tumour."""
-    folder = Path(__file__).parents[1].parent / "shared" / "data" / "lidc_cohort"
-    if not folder.is_dir():
-        pytest.skip("no real CT here")
+    folder = real_data / "lidc_cohort"
     evaluator = _evaluator("folded", **PUBLISHED)
     found = []
     for facts in json.loads((folder / "index.json").read_text()):
