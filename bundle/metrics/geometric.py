@@ -113,8 +113,8 @@ def roi_mask(truth: np.ndarray, spacing: Sequence[float], margin_mm: float = 3.0
         bool (X, Y, Z); empty for an empty mask.
 
     Example:
-        >>> roi_mask(np.eye(7, dtype=bool)[3:4], (1.0, 1.0), 2.0).sum()
-        np.int64(5)
+        >>> int(roi_mask(np.eye(7, dtype=bool)[3:4], (1.0, 1.0), 2.0).sum())
+        5
     """
     return dilate_mask_mm(truth, spacing, margin_mm)
 
