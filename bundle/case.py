@@ -20,7 +20,7 @@ import torch
 from monai.data import MetaTensor
 
 from bundle.errors import InputError
-from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.transforms import Decimate, observed_indices, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -109,7 +109,7 @@ def nodule_seed(seed: int, nodule_id: str, method: str) -> int:
 
 
 def reconstruct(case: Case, inferer: SliceInferer, seed: int) -> tuple[Reconstruction, float]:
-    """Run one method on a case.
+    """Run one method on a case, or read what it made earlier.
 
     Returns:
         the reconstruction, axes in the order of the case, and the seconds it took.
@@ -117,8 +117,11 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int) -> tuple[Reconstru
     Raises:
         InputError: fewer than two observed slices, or fewer than the method can do with.
     """
-    observed = case.observed_slices(seed)
     start = time.perf_counter()
+    if isinstance(inferer, StoredInferer):
+        result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
+        return result, time.perf_counter() - start
+    observed = case.observed_slices(seed)
     result = inferer.reconstruct(observed)
     seconds = time.perf_counter() - start
     for name in ("image", "mask"):

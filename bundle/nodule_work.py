@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bundle.case import Case, Crop, nodule_seed, prepare, reconstruct, save_reconstruction, save_truth
 from bundle.data import NoduleSource
 from bundle.errors import InputError
-from bundle.inferers import SliceInferer
-from bundle.metrics import NoduleEvaluator, roi_mask, threshold_mask
+from bundle.inferers import SliceInferer, StoredInferer
+from bundle.metrics import NoduleEvaluator, TextureEvaluator, roi_mask, threshold_mask
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.transforms import Decimate
 from bundle.version import __version__
@@ -27,11 +26,15 @@ log = logging.getLogger("bundle.study")
 
 @dataclass
 class Outcome:
-    """What became of one nodule: rows by method, failures by method, seconds by method."""
+    """What became of one nodule, by method: rows of metrics and of texture, reason of failure, seconds.
 
-    rows: dict[str, list[dict[str, Any]]]
-    failures: dict[str, str]
-    seconds: dict[str, float]
+    The texture has a method more, ``truth``: the CT itself, to compare with.
+    """
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     reused: int = 0
 
 
@@ -44,7 +47,8 @@ class NoduleWork:
         crop: dictionary transform over ``image`` and ``label``.
         decimate: which slices are kept.
         inferers: the chosen methods by name.
-        evaluator: what is measured.
+        evaluator: measures brightness and shape.
+        texture: measures texture; None: not measured.
         store: where results lie.
         seed: of the study.
     """
@@ -54,13 +58,14 @@ class NoduleWork:
     decimate: Decimate
     inferers: dict[str, SliceInferer]
     evaluator: NoduleEvaluator
+    texture: TextureEvaluator | None
     store: ResultStore
     seed: int
 
     def __call__(self, index: int, report: Report) -> Outcome:
         """Carry one nodule through every method; failures are recorded, never raised."""
         nodule_id = self.source.ids[index]
-        outcome = Outcome({}, {}, {})
+        outcome = Outcome()
         self.store.clean(nodule_id)
         try:
             wanted = self.fingerprints(index)
@@ -68,7 +73,8 @@ class NoduleWork:
             case = None
             if any(result is None for result in stored.values()):
                 case = prepare(self.source[index], self.crop, self.decimate)
-                self._save_truth(case, stored, wanted)
+            truth = stored["truth"] or self._save_truth(case, wanted["truth"])
+            outcome.texture["truth"] = truth["texture"]
         except Exception as fault:
             reason = _reason(fault)
             for name, inferer in self.inferers.items():
@@ -86,24 +92,29 @@ class NoduleWork:
                     self._fail(outcome, nodule_id, name, inferer, _reason(fault))
                     continue
             outcome.rows[name] = result["rows"]
+            outcome.texture[name] = result["texture"]
             outcome.seconds[name] = result["seconds"]
         return outcome
 
     def fingerprints(self, index: int) -> dict[str, str]:
         """Fingerprint of each stored part of a nodule: ``truth`` and every method."""
         nodule = (__version__, self.source.fingerprint(index), self.crop, self.decimate)
-        wanted = {"truth": fingerprint(*nodule)}
+        wanted = {"truth": fingerprint(*nodule, self.texture)}
         for name, inferer in self.inferers.items():
-            wanted[name] = fingerprint(*nodule, name, inferer, self.evaluator, self.seed)
+            file = inferer.identity(self.source.ids[index]) if isinstance(inferer, StoredInferer) else None
+            wanted[name] = fingerprint(*nodule, name, inferer, self.evaluator, self.texture, self.seed, file)
         return wanted
 
-    def _save_truth(self, case: Case, stored: Mapping[str, Any], wanted: Mapping[str, str]) -> None:
-        if stored["truth"] is None:
-            facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm")}
-            facts |= {"spacing": list(case.spacing), "slice_thickness": case.item.get("slice_thickness")}
-            facts |= {"shape": list(case.mask.shape), "axis": case.axis, "observed": case.observed.tolist()}
-            with self.store.writing(case.nodule_id, "truth", wanted["truth"], facts) as folder:
-                save_truth(folder, case)
+    def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
+        assert case is not None
+        facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
+        facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
+        facts |= {"axis": case.axis, "observed": case.observed.tolist(), "texture": []}
+        if self.texture is not None:
+            facts["texture"] = self.texture.truth_rows(case.truth_hu, case.mask, case.observed, case.axis)
+        with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:
+            save_truth(folder, case)
+        return facts
 
     def _compute(self, case: Case, name: str, inferer: SliceInferer, wanted: str, report: Report) -> dict[str, Any]:
         if hasattr(inferer, "on_epoch"):
@@ -114,21 +125,27 @@ class NoduleWork:
         finally:
             if hasattr(inferer, "on_epoch"):
                 inferer.on_epoch = None
-        rows = self.evaluator.rows(
-            made.image, made.mask, case.truth_hu, case.mask, case.spacing, case.observed, case.axis
-        )
-        masks = {}
+        thickness = case.item.get("slice_thickness")
+        measured = (case.truth_hu, case.mask, case.spacing, case.observed, case.axis, thickness)
+        rows = self.evaluator.rows(made.image, made.mask, *measured)
+        masks: dict[float, Any] = {}
+        texture: list[dict[str, Any]] = []
         if made.image is not None:
+            if self.texture is not None:
+                texture = self.texture.rows(made.image, case.truth_hu, case.mask, case.observed, case.axis)
             roi = roi_mask(case.mask, case.spacing, self.evaluator.roi_margin_mm)
             hu = self.evaluator.to_hu(made.image)
             masks = {t: threshold_mask(hu, t, roi) for t in self.evaluator.thresholds}
-        result = {"rows": rows, "seconds": seconds, "notes": made.notes, "method": describe(inferer)}
+        result = {"rows": rows, "texture": texture, "seconds": seconds, "notes": made.notes}
+        result["timings"] = made.timings
         with self.store.writing(case.nodule_id, name, wanted, result) as folder:
             save_reconstruction(folder, case, made, masks)
         return result
 
     def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
+        measured = self.texture if inferer.kind == "density" else None
+        outcome.texture[name] = [] if measured is None else measured.expected_rows()
         outcome.failures[name] = reason
 
 

@@ -23,7 +23,7 @@ from bundle.data import NoduleSource
 from bundle.errors import InputError, exit_on_mistake
 from bundle.inferers import SliceInferer
 from bundle.inferers.names import chosen_names
-from bundle.metrics import NoduleEvaluator
+from bundle.metrics import NoduleEvaluator, TextureEvaluator
 from bundle.nodule_work import NoduleWork, Outcome
 from bundle.report.tables import write_tables
 from bundle.store import ResultStore, describe
@@ -39,13 +39,14 @@ class Study:
         source: makes the source of nodules.
         crop: makes the dictionary transform over ``image`` and ``label``.
         decimate: makes the transform that says which slices are kept.
-        inferers: every method there is, by name; each makes its inferer.
-        methods: names of the methods to run, in the order of the tables.
-        evaluator: makes what measures.
+        inferers: every method there is, by name, each makes its inferer; or what makes this mapping.
+        methods: names of the methods to run, in the order of the tables; None: all.
+        evaluator: makes what measures brightness and shape.
         output_dir: made if it is absent; run again with the same to resume.
         seed: of everything random.
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
+        texture: makes what measures texture; None: it is not measured.
 
     The parts are made when the study runs; in a config, each is a ``_target_`` with ``"_mode_": "callable"``. So
     a mistake in one of their values is told in one sentence, not in a traceback of the parser.
@@ -59,13 +60,14 @@ class Study:
         source: Callable[[], NoduleSource],
         crop: Callable[[], Crop],
         decimate: Callable[[], Decimate],
-        inferers: Mapping[str, Callable[[], SliceInferer]],
-        methods: Sequence[str] | str,
+        inferers: Mapping[str, Callable[[], SliceInferer]] | Callable[[], Mapping[str, Callable[[], SliceInferer]]],
+        methods: Sequence[str] | str | None,
         evaluator: Callable[[], NoduleEvaluator],
         output_dir: str,
         seed: int = 0,
         workers: int | None = None,
         device: str = "cpu",
+        texture: Callable[[], TextureEvaluator] | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -77,6 +79,7 @@ class Study:
         self.seed = seed
         self.workers = workers
         self.device = device
+        self.texture = texture
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
@@ -84,15 +87,17 @@ class Study:
 
     def _run(self) -> None:
         start = time.perf_counter()
-        names = chosen_names(self.methods, list(self.inferers), "methods")
+        known = self.inferers() if callable(self.inferers) else self.inferers
+        names = chosen_names(list(known) if self.methods is None else self.methods, list(known), "methods")
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
         store = ResultStore(self.output_dir)
         source = self.source()
-        inferers = {name: self.inferers[name]() for name in names}
-        work = NoduleWork(source, self.crop(), self.decimate(), inferers, self.evaluator(), store, self.seed)
+        inferers = {name: known[name]() for name in names}
+        texture = None if self.texture is None else self.texture()
+        work = NoduleWork(source, self.crop(), self.decimate(), inferers, self.evaluator(), texture, store, self.seed)
         print(f"{source.description}; methods: {', '.join(names)}", flush=True)
         _tell_stale(work)
         store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
@@ -116,6 +121,7 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "decimate": describe(work.decimate),
         "methods": describe(work.inferers),
         "evaluator": describe(work.evaluator),
+        "texture": describe(work.texture),
         "versions": package_versions(),
     }
 

@@ -10,6 +10,7 @@ from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_
 from bundle.data.nodule import make_item
 from bundle.data.phantom import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
+from bundle.data.volume import LoadVolumed, load_volume, volumes
 
 __all__ = [
     "CtVolume",
@@ -17,6 +18,7 @@ __all__ = [
     "LoadLidcNodule",
     "LoadNiftiNodule",
     "LoadPhantom",
+    "LoadVolumed",
     "NoduleSource",
     "SeriesGeometry",
     "cluster_by_ids",
@@ -26,6 +28,7 @@ __all__ = [
     "lidc_clusters",
     "lidc_entries",
     "load_cohort",
+    "load_volume",
     "make_cohort",
     "make_item",
     "make_phantom",
@@ -33,4 +36,5 @@ __all__ = [
     "read_geometry",
     "read_series",
     "read_voxels",
+    "volumes",
 ]

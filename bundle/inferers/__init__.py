@@ -5,6 +5,7 @@ from bundle.inferers.dense import DenseInferer
 from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
 from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
+from bundle.inferers.stored import StoredInferer, stored_methods
 
 __all__ = [
     "CubicInferer",
@@ -18,7 +19,9 @@ __all__ = [
     "Reconstruction",
     "SignedDistanceInferer",
     "SliceInferer",
+    "StoredInferer",
     "coordinate_batches",
     "morphological",
     "signed_distance",
+    "stored_methods",
 ]

@@ -25,9 +25,10 @@ Summaries = Mapping[tuple, Summary]
 
 
 class NoduleOutcome(Protocol):
-    """What the tables need of one nodule: rows, failures and seconds, each by method."""
+    """What the tables need of one nodule: rows, texture, failures and seconds, each by method."""
 
     rows: dict[str, list[dict[str, Any]]]
+    texture: dict[str, list[dict[str, Any]]]
     failures: dict[str, str]
     seconds: dict[str, float]
 
@@ -53,6 +54,12 @@ def write_tables(
         for name in names
         for row in outcome.rows[name]
     ]
+    texture = [
+        {"nodule_id": nodule_id, "method": name, **row}
+        for nodule_id, outcome in outcomes
+        for name in ("truth", *names)
+        for row in outcome.texture.get(name, [])
+    ]
     failures = [
         {"nodule_id": nodule_id, "method": name, "reason": outcome.failures[name]}
         for nodule_id, outcome in outcomes
@@ -66,6 +73,7 @@ def write_tables(
         if name in outcome.seconds
     ]
     store.write_text("metrics.csv", to_csv(rows))
+    store.write_text("texture.csv", to_csv(texture))
     store.write_text("failures.csv", to_csv(failures, ("nodule_id", "method", "reason")))
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)

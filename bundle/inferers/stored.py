@@ -1,0 +1,135 @@
+"""Reconstructions that are already on disk, ours or anyone's, taken as methods of a study.
+
+One folder a method, named after it; in it a NIfTI file a nodule: ``<nodule id>.nii.gz`` or
+``<nodule id>_image.nii.gz`` (HU), or ``<nodule id>_mask.nii.gz`` (not 0 inside) from a shape method. The output
+folder of a study is taken too: ``nodules/<nodule id>/<method>/image.nii.gz`` or ``mask.nii.gz``. A file is on the
+grid of the crop, or on a larger one that holds it, such as the whole scan's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+
+from bundle.data import load_volume
+from bundle.errors import InputError
+from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.transforms import to_unit
+
+GRID_TOLERANCE = 1e-2  # of a voxel
+
+
+def stored_methods(folder: str | Path) -> dict[str, Callable[[], StoredInferer]]:
+    """The methods of a folder of reconstructions, by name.
+
+    Args:
+        folder: holds one folder a method, or is the output folder of a study.
+
+    Returns:
+        for each method what makes its inferer, in alphabetical order.
+
+    Raises:
+        InputError: no such folder, or no method in it.
+
+    Example:
+        >>> stored_methods("reconstructions")  # doctest: +SKIP
+        {'cubic': functools.partial(...), 'ours': functools.partial(...)}
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder: expected one with a folder of NIfTI files for each method")
+    if (root / "nodules").is_dir():
+        names = {path.name for path in root.glob("nodules/*/*") if path.is_dir()} - {"truth"}
+    else:
+        names = {path.name for path in root.iterdir() if path.is_dir()}
+    names = {name for name in names if not name.startswith(".")}
+    if not names:
+        raise InputError(f"{root} holds no folder of a method: expected {root}/<method>/<nodule id>.nii.gz")
+    return {name: partial(StoredInferer, str(root), name) for name in sorted(names)}
+
+
+class StoredInferer(SliceInferer):
+    """One method's reconstructions on disk; "reconstructs" a nodule by reading its file.
+
+    Args:
+        folder: see the module.
+        method: name of the method.
+
+    Raises:
+        InputError: the method has no NIfTI file at all.
+    """
+
+    def __init__(self, folder: str, method: str) -> None:
+        self.folder = folder
+        self.method = method
+        files = [path.name for path in self._files("*")]
+        if not files:
+            raise InputError(
+                f"{Path(folder) / method} holds no NIfTI file: "
+                "expected <nodule id>.nii.gz, <nodule id>_image.nii.gz or <nodule id>_mask.nii.gz"
+            )
+        self.kind = "shape" if all(name.endswith(("_mask.nii.gz", "mask.nii.gz")) for name in files) else "density"
+
+    def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
+        """Not possible: which nodule it is has to be known, see :meth:`read`."""
+        raise InputError(f"the reconstructions of {self.method} are files: they can't fill another gap")
+
+    def identity(self, nodule_id: str) -> str:
+        """Hash of the nodule's file, so that a changed file is measured anew; empty if there is none."""
+        files = self._files(nodule_id)
+        return hashlib.sha256(files[0].read_bytes()).hexdigest() if files else ""
+
+    def read(self, nodule_id: str, shape: tuple[int, ...], affine: np.ndarray) -> Reconstruction:
+        """The stored reconstruction of a nodule on the grid of its crop.
+
+        Args:
+            nodule_id: of the nodule.
+            shape: (X, Y, Z) of the crop.
+            affine: (4, 4) of the crop, voxel to RAS mm.
+
+        Raises:
+            InputError: no file, a damaged one, or one whose grid does not hold the crop's.
+        """
+        files = self._files(nodule_id)
+        if not files:
+            raise InputError(f"{self.method} has no reconstruction of {nodule_id} in {self.folder}")
+        volume = _on_grid(load_volume(files[0]), shape, affine, files[0])
+        if self.kind == "shape":
+            return Reconstruction(mask=volume > 0)
+        return Reconstruction(image=to_unit(volume.astype(np.float64)))
+
+    def _files(self, nodule_id: str) -> list[Path]:
+        root = Path(self.folder).expanduser()
+        if (root / "nodules").is_dir():
+            places = [f"nodules/{nodule_id}/{self.method}/{name}.nii.gz" for name in ("image", "mask")]
+        else:
+            places = [f"{self.method}/{nodule_id}{end}.nii.gz" for end in ("_image", "", "_mask")]
+        # an image comes before a mask of the same nodule; "*" alone matches both
+        return list(dict.fromkeys(path for place in places for path in sorted(root.glob(place))))
+
+
+def _on_grid(volume: MetaTensor, shape: tuple[int, ...], affine: np.ndarray, path: Path) -> np.ndarray:
+    """The part of a volume that lies on the crop's grid; (X, Y, Z)."""
+    array = volume[0].numpy()
+    to_file = np.linalg.inv(np.asarray(volume.affine, dtype=float)) @ affine
+    start = np.rint(to_file[:3, 3]).astype(int)
+    end = start + shape
+    moved = to_file - np.eye(4)
+    moved[:3, 3] -= start
+    corners = np.abs(moved[:3, :3]) @ np.asarray(shape) + np.abs(moved[:3, 3])
+    if (corners > GRID_TOLERANCE).any():
+        raise InputError(
+            f"{path} lies on another grid than the nodule's crop (voxels up to {corners.max():.3g} voxels apart): "
+            "save it with the affine of the crop or of the whole scan"
+        )
+    if (start < 0).any() or (end > array.shape).any():
+        raise InputError(
+            f"{path} has shape {array.shape} and covers only part of the nodule's crop of {shape} voxels: "
+            "save the whole crop"
+        )
+    return array[tuple(slice(a, b) for a, b in zip(start, end, strict=True))]

@@ -1,0 +1,136 @@
+"""The bundle as MONAI sees it: properties, metadata, network shapes, and the commands that users run."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, small_nodule
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.scripts import verify_net_in_out
+
+import bundle
+
+CONFIGS = ROOT / "configs"
+METADATA = json.loads((CONFIGS / "metadata.json").read_text())
+
+
+def run_bundle(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "monai.bundle", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_required_properties(kind):
+    workflow = ConfigWorkflow(
+        config_file=str(CONFIGS / f"{kind}.json"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=str(CONFIGS / "logging.conf"),
+        workflow_type="train" if kind == "train" else "infer",
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_network_takes_and_gives_what_the_metadata_says(kind):
+    verify_net_in_out("network_def", str(CONFIGS / "metadata.json"), str(CONFIGS / f"{kind}.json"), device="cpu")
+
+
+def test_metadata():
+    needed = {"version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task"}
+    needed |= {"description", "authors", "copyright", "network_data_format", "changelog"}
+    assert needed <= METADATA.keys()
+    assert METADATA["version"] == bundle.__version__
+    assert METADATA["version"] in METADATA["changelog"]
+    assert "optional_packages_version" not in METADATA
+
+
+def test_every_config_is_read_by_people():
+    for path in CONFIGS.glob("*.json"):
+        assert max(len(line) for line in path.read_text().splitlines()) <= (400 if path.stem == "metadata" else 120), (
+            path
+        )
+
+
+def test_model_is_a_fitted_state_of_the_network():
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.json")
+    parser["bundle_root"] = str(ROOT)
+    network = parser.get_parsed_content("network_def")
+    fresh = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.load(ROOT / "models" / "model.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(state.get("model", state))
+    assert any(not torch.equal(fresh[name], tensor) for name, tensor in network.state_dict().items())
+    assert (ROOT / "models" / "model.pt").stat().st_size < 25e6
+
+
+def test_train_fits_one_nodule(nodule_folder, tmp_path):
+    done = run_bundle(
+        "run", "--config_file", "configs/train.json", "--datalist", str(nodule_folder(1)), "--epochs", "3",
+        "--ckpt_dir", str(tmp_path / "models"), "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert "layers.0.linear.weight" in state.get("model", state)
+
+
+@pytest.mark.parametrize("method", ["pchip", "siren"])
+def test_inference_makes_a_dense_volume(tmp_path, method):
+    hu, _ = small_nodule((20, 18, 6))
+    affine = np.diag([-0.5, -0.5, 2.0, 1.0])
+    affine[:3, 3] = 5, 6, -70
+    nib.save(nib.Nifti1Image(hu, affine), tmp_path / "thick.nii.gz")
+    done = run_bundle(
+        "run", "--config_file", "configs/inference.json", "--image", str(tmp_path / "thick.nii.gz"),
+        "--output_dir", str(tmp_path / "out"), "--method", method, "--epochs", "2", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (made,) = (tmp_path / "out").rglob(f"*dense_{method}.nii.gz")
+    dense = nib.load(made)
+    assert dense.shape == (20, 18, 21)
+    np.testing.assert_allclose(dense.affine @ [3, 4, 8, 1], affine @ [3, 4, 2, 1], atol=1e-4)
+    # observed slices are in it unchanged, within the HU window
+    np.testing.assert_allclose(np.asarray(dense.dataobj)[..., ::4], np.clip(hu, -1000, 400), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--image", "absent.nii.gz"], "absent.nii.gz does not exist: name a scan with --image"),
+        (["--dataset_dir", "docs"], "docs"),
+        (["--image", "FLAT"], "has 2 axes"),
+        (["--image", "THICK", "--method", "cubc"], "did you mean 'cubic'?"),
+        (["--image", "THICK", "--slice_spacing", "-1"], "slice_spacing is -1"),
+        (["--image", "ONE"], "1 observed slice"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence(tmp_path, arguments, sentence):
+    hu, _ = small_nodule((20, 18, 6))
+    for name, volume in (("THICK", hu), ("FLAT", hu[..., 0]), ("ONE", hu[..., :1])):
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        arguments = [str(tmp_path / f"{name}.nii.gz") if a == name else a for a in arguments]
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.json")
+    options = dict(zip([a.removeprefix("--") for a in arguments[::2]], arguments[1::2], strict=True))
+    if "slice_spacing" in options:
+        options["slice_spacing"] = float(options["slice_spacing"])
+    parser.update({"bundle_root": str(ROOT), "output_dir": str(tmp_path), "device": "cpu", **options})
+    with pytest.raises(SystemExit) as stop:
+        parser.get_parsed_content("run")
+    assert sentence in str(stop.value)
+    assert "\n" not in str(stop.value)
+
+
+def test_study_lists_the_methods_of_its_table():
+    study = json.loads((CONFIGS / "study.json").read_text())
+    assert set(study["methods"]) == set(study["inferers"])
+
+
+def test_no_image_is_tracked():
+    """No CT voxels are in the repository."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert not [name for name in tracked if name.endswith((".nii", ".nii.gz", ".dcm", ".mha", ".nrrd"))]
