@@ -5,9 +5,11 @@
 
 from bundle.engines.coordinates import CoordinateBatches, coordinate_grid, unit_axis
 from bundle.engines.draws import NoduleData
+from bundle.engines.paths import one_thread
 from bundle.engines.progress import EpochProgress
 from bundle.engines.schedule import learning_rate_factor
-from bundle.engines.stack import StackTrainer, fit_stacks, one_thread
+from bundle.engines.stack import StackTrainer
+from bundle.engines.stacks import fit_stacks
 from bundle.engines.trainer import FitOptions, NoduleTrainer, predict
 
 __all__ = [

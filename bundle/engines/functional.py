@@ -64,9 +64,13 @@ class FunctionalNetwork:
     Args:
         network: whose structure all nodules share.
         device: where it is called.
+        store: bfloat16 runs the network under ``torch.autocast``.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device | str = "cpu", store: torch.dtype = torch.float32
+    ) -> None:
+        self._autocast = (torch.device(device).type, store == torch.bfloat16)
         self._network = with_kept_units(network).to(device)
         self._shapes = {name: p.shape for name, p in self._network.named_parameters()}
         layers = {n: m for n, m in self._network.named_modules() if isinstance(m, KeptUnits)}
@@ -102,7 +106,9 @@ class FunctionalNetwork:
             tensors[name] = flat[start : start + shape.numel()].view(shape)
             start += shape.numel()
         tensors |= {f"{name}.factor": factor for name, factor in zip(self._dropped, factors, strict=True)}
-        value = functional_call(self._network, tensors, (places,)).reshape(-1)
+        kind, enabled = self._autocast
+        with torch.autocast(kind, torch.bfloat16, enabled):
+            value = functional_call(self._network, tensors, (places,)).reshape(-1).float()
         return (weight * (value - truth) ** 2).sum()
 
     def __call__(

@@ -8,10 +8,8 @@ a CPU its result is the same to the last bit in any stack, on any number of work
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +21,8 @@ from torch.nn.utils import parameters_to_vector
 
 from bundle.engines.coordinates import CoordinateBatches
 from bundle.engines.draws import NoduleData
-from bundle.engines.fit import FitPath, NativePath, NoduleFit
-from bundle.engines.functional import FunctionalNetwork
-from bundle.engines.native import pointwise_library
-from bundle.engines.siren_native import NativeSirenStep, siren_shape
-from bundle.engines.siren_stacked import StackedSiren
-from bundle.engines.stacked import StackedPath
+from bundle.engines.fit import NativePath, NoduleFit
+from bundle.engines.paths import choose_path, matmul_precision, one_thread
 from bundle.engines.trainer import FitOptions, predict
 
 Data = NoduleData | CoordinateBatches
@@ -84,7 +78,7 @@ class StackTrainer(Trainer):
         self.fits = [NoduleFit(*parts) for parts in zip(nets, data, [one.check() for one in chosen], strict=True)]
         self.network = nets[0]
         self.on_epoch = on_epoch
-        self._path, self.fallback = choose_path(self.fits, torch.device(device))
+        self._path, self._precision, self.fallback = choose_path(self.fits, torch.device(device))
         self.timings: dict[str, Any] = {}
         super().__init__(
             device=torch.device(device),
@@ -114,7 +108,7 @@ class StackTrainer(Trainer):
     def run(self) -> None:  # type: ignore[override]
         """Fit; ends early if every nodule was stopped."""
         start, before = time.perf_counter(), sum(fit.steps for fit in self.fits)
-        with torch.no_grad(), one_thread():
+        with torch.no_grad(), one_thread(), matmul_precision(self._precision):
             super().run()
         seconds = time.perf_counter() - start
         steps = sum(fit.steps for fit in self.fits) - before
@@ -152,165 +146,6 @@ class _Inner:
     def attach(self, engine: Engine) -> None:
         assert isinstance(engine, StackTrainer)
         engine.add_event_handler(Events.COMPLETED, lambda: engine._path.close())
-
-
-def choose_path(fits: Sequence[NoduleFit], device: torch.device) -> tuple[FitPath, str]:
-    """The fastest way there is for these networks on this device, and why a faster one is not taken.
-
-    The choice depends on nothing but networks, options and machine.
-    """
-    network, options = fits[0].network, fits[0].options
-    shape = siren_shape(network)
-    precision = chosen_precision(options.precision, device)
-    store = torch.bfloat16 if precision == "bf16" else torch.float32
-    fallback = ""
-    if device.type == "cpu" and shape is not None:
-        library, fallback = pointwise_library(store)
-        if library is not None:
-            step = NativeSirenStep(shape, options.batch_size, library)
-            return NativePath(step, f"compiled step, {precision}, one CPU thread"), ""
-    if shape is not None:
-        gradient: Any = StackedSiren(shape, store)
-    else:
-        gradient = FunctionalNetwork(network, device)
-    if device.type == "cpu":
-        return OneByOne(gradient, f"torch step, {precision}, one CPU thread"), fallback
-    text = f"stack of {len(fits)} on {device}, {precision}, CUDA graphs"
-    return StackedPath(fits, gradient, device, graphs=True, compile_step=True, description=text), fallback
-
-
-def fit_stacks(
-    make: Callable[[int], nn.Module],
-    data: Sequence[NoduleData],
-    options: FitOptions,
-    device: str | torch.device = "cpu",
-    on_epoch: Callable[[int, int, float], None] | None = None,
-    limit: int | None = None,
-) -> Iterator[tuple[list[int], StackTrainer]]:
-    """Fit any number of nodules in stacks that fit the device's memory; yield each stack when it is done.
-
-    Nodules of similar length go together. A stack for which the memory does not suffice after all is cut in
-    half, and both halves start anew.
-
-    Args:
-        make: makes the network of a nodule, by its number.
-        data: of each nodule.
-        options: how to fit.
-        device: where to compute.
-        on_epoch: see :class:`StackTrainer`.
-        limit: most nodules a stack; None: what fits the free memory, one on a CPU.
-
-    Yields:
-        numbers of the nodules of a stack, and its trainer after the run.
-    """
-    device = torch.device(device)
-    waiting = plan_stacks([d.steps for d in data], limit or stack_limit(make, data, options, device))
-    while waiting:
-        indices = waiting.pop(0)
-        trainer = _try_stack([make(i) for i in indices], [data[i] for i in indices], options, device, on_epoch)
-        if trainer is not None:
-            yield indices, trainer
-        else:
-            half = (len(indices) + 1) // 2
-            waiting[:0] = [indices[:half], indices[half:]]
-
-
-def _try_stack(networks: list[nn.Module], data: list[NoduleData], *rest: Any) -> StackTrainer | None:
-    """Fit one stack; None if it needs more memory than there is and can be cut."""
-    options, device, on_epoch = rest
-    try:
-        trainer = StackTrainer(networks, data, options, device, on_epoch=on_epoch)
-        trainer.run()
-        return trainer
-    except torch.OutOfMemoryError:
-        if len(data) == 1:
-            raise
-    # here, not in the except clause: there the error still holds the tensors of the failed run
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return None
-
-
-def plan_stacks(steps: Sequence[int], limit: int) -> list[list[int]]:
-    """Nodules by decreasing length, cut into as few stacks as possible, of nearly equal size.
-
-    Example:
-        >>> plan_stacks([3, 9, 4, 8, 1], limit=3)
-        [[1, 3, 2], [0, 4]]
-    """
-    order = sorted(range(len(steps)), key=lambda i: -steps[i])
-    count = -(-len(order) // limit) if order else 0
-    edges = [-(-len(order) * i // count) for i in range(count + 1)]
-    return [order[a:b] for a, b in itertools.pairwise(edges)]
-
-
-def stack_limit(
-    make: Callable[[int], nn.Module], data: Sequence[NoduleData], options: FitOptions, device: torch.device
-) -> int:
-    """Nodules that surely fit the free memory of a device together; 1 on a CPU, where stacking gains nothing."""
-    if device.type != "cuda" or not data:
-        return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    parameters = sum(p.numel() for p in make(0).parameters())
-    widest = max((p.shape[0] for p in make(0).parameters()), default=1)
-    layers = sum(1 for p in make(0).parameters() if p.dim() > 1)
-    # moments, gradient and copies of the parameters; some ten arrays of activations a layer; an epoch's data
-    each = 4 * (10 * parameters + 10 * layers * widest * options.batch_size + 16 * max(len(d) for d in data))
-    return max(1, int(0.8 * free / each))
-
-
-class OneByOne:
-    """Nodules one after the other by :class:`StackedPath`, each as a stack of one.
-
-    Args:
-        gradient: see :class:`StackedPath`.
-        description: see :class:`bundle.engines.fit.FitPath`.
-    """
-
-    def __init__(self, gradient: Any, description: str) -> None:
-        self.description = description
-        self._gradient = gradient
-        self._paths: dict[int, StackedPath] = {}
-
-    def epoch(self, fits: Sequence[NoduleFit]) -> list[float]:
-        """See :class:`bundle.engines.fit.FitPath`."""
-        losses = []
-        for fit in fits:
-            if id(fit) not in self._paths:
-                self._paths[id(fit)] = StackedPath([fit], self._gradient)
-            losses += self._paths[id(fit)].epoch([fit])
-        return losses
-
-    def close(self) -> None:
-        """See :class:`bundle.engines.fit.FitPath`."""
-        for path in self._paths.values():
-            path.close()
-
-
-def chosen_precision(asked: str, device: torch.device) -> str:
-    """What ``"auto"`` means on a device; bf16 on a CPU only if it multiplies bf16 in hardware.
-
-    Example:
-        >>> chosen_precision("fp32", torch.device("cpu"))
-        'fp32'
-    """
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "tf32"
-    fast = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return "bf16" if device.type == "cpu" and fast is not None and fast() else "fp32"
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: small products gain little from more, and sums then do not depend on the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _as_data(batches: Data, seed: int) -> NoduleData:

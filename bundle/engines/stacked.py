@@ -103,8 +103,9 @@ class StackedPath:
         fits: of networks of one structure and one batch size.
         gradient: error and gradient of the structure.
         device: where to compute.
-        graphs: capture each step as a CUDA graph; without effect elsewhere.
-        compile_step: pass the step through ``torch.compile``.
+        capture: turns a function without arguments into one that replays it, such as :class:`CudaGraphs`; it may
+            run the function, the state is put back afterwards. None: call the function each time.
+        compile_with: backend of ``torch.compile`` for the step, such as ``"inductor"``; None: do not compile.
         description: see :class:`bundle.engines.fit.FitPath`.
     """
 
@@ -113,15 +114,17 @@ class StackedPath:
         fits: Sequence[NoduleFit],
         gradient: StackGradient,
         device: torch.device | str = "cpu",
-        graphs: bool = False,
-        compile_step: bool = False,
+        capture: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+        compile_with: str | None = None,
         description: str = "",
     ) -> None:
         self.description = description
         self.device = torch.device(device)
         self._gradient = gradient
-        self._graphs = graphs and self.device.type == "cuda"
-        self._step: Callable[..., None] = torch.compile(self._take_step) if compile_step else self._take_step
+        self._capture = capture
+        self._step: Callable[[int], None] = self._take_step
+        if compile_with is not None:
+            self._step = torch.compile(self._take_step, backend=compile_with)
         self._stack(list(fits))
 
     def _stack(self, fits: list[NoduleFit]) -> None:
@@ -161,29 +164,16 @@ class StackedPath:
 
     def _replay(self, active: int) -> None:
         """One step of the first ``active`` nodules."""
-        if not self._graphs:
+        if self._capture is None:
             self._step(active)
             return
         if active not in self._replays:
-            self._replays[active] = self._capture(active)
+            state = (self._parameters, self._first, self._second, self._steps, self._index, self._loss)
+            before = [tensor.clone() for tensor in state]
+            self._replays[active] = self._capture(lambda: self._step(active))
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
         self._replays[active]()
-
-    def _capture(self, active: int) -> Callable[[], None]:
-        """Record a step as a graph; the state is put back, since recording and warming up run the step."""
-        state = (self._parameters, self._first, self._second, self._steps, self._index, self._loss)
-        before = [tensor.clone() for tensor in state]
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self._step(active)
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step(active)
-        for tensor, value in zip(state, before, strict=True):
-            tensor.copy_(value)
-        return graph.replay
 
     @torch.no_grad()
     def _take_step(self, active: int) -> None:
@@ -214,3 +204,28 @@ class StackedPath:
     def close(self) -> None:
         """See :class:`bundle.engines.fit.FitPath`."""
         self._release(self._fits)
+
+
+class CudaGraphs:
+    """Record functions as CUDA graphs that share one pool of memory, since they never run at the same time.
+
+    Args:
+        device: the CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Warm up, record, and give what replays it."""
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                function()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            function()
+        return graph.replay
