@@ -52,17 +52,24 @@ class Case:
     observed_affine: np.ndarray
     item: Mapping[str, Any]
 
-    def observed_slices(self, seed: int = 0) -> ObservedSlices:
-        """The observed slices, decimated axis last, normalised; nothing of the others is in it."""
+    def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
+        """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.
+
+        Args:
+            seed: of the method.
+            reveal: add the truth as ``withheld``, which the published protocol stops by.
+        """
+        truth = to_unit(np.moveaxis(self.truth_hu, self.axis, 2))
         along = self.spacing[self.axis]
         in_plane = tuple(s for i, s in enumerate(self.spacing) if i != self.axis)
         return ObservedSlices(
-            image=to_unit(np.moveaxis(self.truth_hu, self.axis, 2)[..., self.observed]),
+            image=truth[..., self.observed],
             mask=np.moveaxis(self.mask, self.axis, 2)[..., self.observed],
             positions=self.observed * along,
             targets=np.arange(self.truth_hu.shape[self.axis]) * along,
             spacing=(in_plane[0], in_plane[1]),
             seed=seed,
+            withheld=truth if reveal else None,
         )
 
 
@@ -108,7 +115,7 @@ def nodule_seed(seed: int, nodule_id: str, method: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
 
 
-def reconstruct(case: Case, inferer: SliceInferer, seed: int) -> tuple[Reconstruction, float]:
+def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = False) -> tuple[Reconstruction, float]:
     """Run one method on a case, or read what it made earlier.
 
     Returns:
@@ -121,7 +128,7 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int) -> tuple[Reconstru
     if isinstance(inferer, StoredInferer):
         result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
         return result, time.perf_counter() - start
-    observed = case.observed_slices(seed)
+    observed = case.observed_slices(seed, reveal)
     result = inferer.reconstruct(observed)
     seconds = time.perf_counter() - start
     for name in ("image", "mask"):

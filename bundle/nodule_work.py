@@ -51,6 +51,7 @@ class NoduleWork:
         texture: measures texture; None: not measured.
         store: where results lie.
         seed: of the study.
+        reveal: whether methods are shown the unobserved slices; for the published protocol alone.
     """
 
     source: NoduleSource
@@ -61,6 +62,7 @@ class NoduleWork:
     texture: TextureEvaluator | None
     store: ResultStore
     seed: int
+    reveal: bool = False
 
     def __call__(self, index: int, report: Report) -> Outcome:
         """Carry one nodule through every method; failures are recorded, never raised."""
@@ -102,7 +104,9 @@ class NoduleWork:
         wanted = {"truth": fingerprint(*nodule, self.texture)}
         for name, inferer in self.inferers.items():
             file = inferer.identity(self.source.ids[index]) if isinstance(inferer, StoredInferer) else None
-            wanted[name] = fingerprint(*nodule, name, inferer, self.evaluator, self.texture, self.seed, file)
+            wanted[name] = fingerprint(
+                *nodule, name, inferer, self.evaluator, self.texture, self.seed, self.reveal, file
+            )
         return wanted
 
     def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
@@ -121,7 +125,7 @@ class NoduleWork:
             label = f"{case.nodule_id} {name}"
             inferer.on_epoch = lambda done, total, _: report(label, done, total)
         try:
-            made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name))
+            made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name), self.reveal)
         finally:
             if hasattr(inferer, "on_epoch"):
                 inferer.on_epoch = None

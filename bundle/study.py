@@ -47,6 +47,8 @@ class Study:
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
         texture: makes what measures texture; None: it is not measured.
+        reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
+            them. Never for results of one's own.
 
     The parts are made when the study runs; in a config, each is a ``_target_`` with ``"_mode_": "callable"``. So
     a mistake in one of their values is told in one sentence, not in a traceback of the parser.
@@ -68,6 +70,7 @@ class Study:
         workers: int | None = None,
         device: str = "cpu",
         texture: Callable[[], TextureEvaluator] | None = None,
+        reveal_unobserved: bool = False,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -80,6 +83,7 @@ class Study:
         self.workers = workers
         self.device = device
         self.texture = texture
+        self.reveal_unobserved = reveal_unobserved
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
@@ -97,7 +101,8 @@ class Study:
         source = self.source()
         inferers = {name: known[name]() for name in names}
         texture = None if self.texture is None else self.texture()
-        work = NoduleWork(source, self.crop(), self.decimate(), inferers, self.evaluator(), texture, store, self.seed)
+        parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
+        work = NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved)
         print(f"{source.description}; methods: {', '.join(names)}", flush=True)
         _tell_stale(work)
         store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
@@ -117,6 +122,7 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "nodules": work.source.description,
         "data": work.source.kind,
         "seed": work.seed,
+        "reveal_unobserved": work.reveal,
         "crop": describe(work.crop),
         "decimate": describe(work.decimate),
         "methods": describe(work.inferers),

@@ -5,6 +5,7 @@
 
 from bundle.engines.coordinates import CoordinateBatches, coordinate_grid, unit_axis
 from bundle.engines.draws import NoduleData
+from bundle.engines.early_stop import StopOnWithheld
 from bundle.engines.paths import one_thread
 from bundle.engines.progress import EpochProgress
 from bundle.engines.schedule import learning_rate_factor
@@ -19,6 +20,7 @@ __all__ = [
     "NoduleData",
     "NoduleTrainer",
     "StackTrainer",
+    "StopOnWithheld",
     "coordinate_grid",
     "fit_stacks",
     "learning_rate_factor",

@@ -21,6 +21,7 @@ def fit_stacks(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[int, int, float], None] | None = None,
     limit: int | None = None,
+    handlers: Callable[[list[int]], Sequence[Any]] | None = None,
 ) -> Iterator[tuple[list[int], StackTrainer]]:
     """Fit any number of nodules in stacks that fit the device's memory; yield each stack when it is done.
 
@@ -34,6 +35,7 @@ def fit_stacks(
         device: where to compute.
         on_epoch: see :class:`StackTrainer`.
         limit: most nodules a stack; None: what fits the free memory, one on a CPU.
+        handlers: makes the handlers of a stack, from the numbers of its nodules.
 
     Yields:
         numbers of the nodules of a stack, and its trainer after the run.
@@ -42,7 +44,8 @@ def fit_stacks(
     waiting = plan_stacks([d.steps for d in data], limit or stack_limit(make, data, options, device))
     while waiting:
         indices = waiting.pop(0)
-        trainer = _try_stack([make(i) for i in indices], [data[i] for i in indices], options, device, on_epoch)
+        more = list(handlers(indices)) if handlers is not None else []
+        trainer = _try_stack([make(i) for i in indices], [data[i] for i in indices], options, device, on_epoch, more)
         if trainer is not None:
             yield indices, trainer
         else:
@@ -52,9 +55,9 @@ def fit_stacks(
 
 def _try_stack(networks: list[nn.Module], data: list[NoduleData], *rest: Any) -> StackTrainer | None:
     """Fit one stack; None if it needs more memory than there is and can be cut."""
-    options, device, on_epoch = rest
+    options, device, on_epoch, handlers = rest
     try:
-        trainer = StackTrainer(networks, data, options, device, on_epoch=on_epoch)
+        trainer = StackTrainer(networks, data, options, device, handlers, on_epoch)
         trainer.run()
         return trainer
     except torch.OutOfMemoryError:

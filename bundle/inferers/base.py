@@ -30,6 +30,8 @@ class ObservedSlices:
         targets: (Z,) mm, where slices are wanted.
         spacing: in-plane spacing (x, y) in mm.
         seed: seeds whatever is random in the method.
+        withheld: (X, Y, Z) the truth at the targets. None, but for the published protocol, whose fit stops by it;
+            no other method looks at it.
 
     Raises:
         InputError: fewer than two observed slices, positions that do not ascend, or shapes that disagree.
@@ -46,6 +48,7 @@ class ObservedSlices:
     targets: np.ndarray
     spacing: tuple[float, float] = (1.0, 1.0)
     seed: int = 0
+    withheld: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.positions)

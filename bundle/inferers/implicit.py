@@ -20,6 +20,7 @@ from bundle.engines import (
     NoduleData,
     NoduleTrainer,
     StackTrainer,
+    StopOnWithheld,
     coordinate_grid,
     fit_stacks,
     one_thread,
@@ -41,6 +42,9 @@ class ImplicitInferer(SliceInferer):
         chunk: voxels at a time in the dense evaluation.
         keep_observed: return the observed slices as they are, not as the network renders them. Metrics on
             unobserved slices are the same either way.
+        stop_patience: stop a fit after so many epochs without a smaller error on the *unobserved* voxels, and go back
+            to the best epoch, as the published code does; None: fit all epochs and look at observed voxels alone.
+        stop_interval: epochs between looks at the unobserved voxels; the published code has 1.
         engine: ``"auto"``: the fastest path of :class:`bundle.engines.StackTrainer`; ``"plain"``: the Ignite loop
             of :class:`bundle.engines.NoduleTrainer`, which is slow and easy to read. Both compute the same, from
             different random numbers.
@@ -64,7 +68,13 @@ class ImplicitInferer(SliceInferer):
         chunk: int = 65536,
         keep_observed: bool = True,
         engine: Literal["auto", "plain"] = "auto",
+        stop_patience: int | None = None,
+        stop_interval: int = 1,
     ) -> None:
+        if stop_patience is not None and engine == "plain":
+            raise InputError("stop_patience needs engine 'auto': the plain loop fits all epochs")
+        self.stop_patience = stop_patience
+        self.stop_interval = stop_interval
         if engine not in ("auto", "plain"):
             raise InputError(f"engine is {engine!r}, expected 'auto' or 'plain'")
         self.engine = engine
@@ -125,13 +135,27 @@ class ImplicitInferer(SliceInferer):
 
         data = [nodule_data(observed, self.options.batch_size, self.options.jitter) for observed in many]
         results: dict[int, Reconstruction] = {}
-        for indices, trainer in fit_stacks(network_of, data, self.options, device, self.on_epoch):
+        stop = None if self.stop_patience is None else lambda indices: [self._stop([many[i] for i in indices])]
+        for indices, trainer in fit_stacks(network_of, data, self.options, device, self.on_epoch, handlers=stop):
             for index, fit in zip(indices, trainer.fits, strict=True):
                 result = self._dense(many[index], fit.network, fit.history, dict(trainer.timings), trainer)
                 if trainer.fallback:
                     result.notes.append(f"fitted by the slower {trainer.path}: {trainer.fallback}")
                 results[index] = result
         return [results[i] for i in range(len(many))]
+
+    def _stop(self, stack: Sequence[ObservedSlices]) -> StopOnWithheld:
+        assert self.stop_patience is not None
+        places, values = [], []
+        for observed in stack:
+            if observed.withheld is None:
+                raise InputError("stop_patience needs the unobserved slices: reveal them, or leave it out")
+            seen = np.isclose(observed.targets[:, None], observed.positions, rtol=0, atol=1e-6).any(axis=1)
+            hidden = observed.withheld[..., ~seen]
+            shape = (hidden.shape[0], hidden.shape[1])
+            places.append(coordinate_grid(shape, scaled_slices(observed)[1][~seen]))
+            values.append(torch.as_tensor(hidden.reshape(-1), dtype=torch.float32))
+        return StopOnWithheld(places, values, self.stop_patience, self.stop_interval)
 
     def _dense(
         self,
