@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 
@@ -24,7 +25,7 @@ class EpochProgress:
         bar = ProgressBar(desc=self.title, bar_format=None, persist=True)
         bar.attach(
             engine,
-            output_transform=lambda output: {"loss": f"{float(output['loss']):.5f}"},
+            output_transform=lambda output: {"loss": f"{float(torch.as_tensor(output['loss']).detach()):.5f}"},
             event_name=Events.EPOCH_COMPLETED,
             closing_event_name=Events.COMPLETED,
         )
