@@ -78,4 +78,4 @@ class StopOnWithheld:
         assert isinstance(engine, StackTrainer)
         for fit, best in zip(engine.fits, self.best_parameters, strict=True):
             if best is not None:
-                fit.parameters.copy_(best)
+                fit.place(best)
