@@ -77,9 +77,9 @@ def plan_stacks(steps: Sequence[int], limit: int) -> list[list[int]]:
         [[1, 3, 2], [0, 4]]
     """
     order = sorted(range(len(steps)), key=lambda i: -steps[i])
-    count = -(-len(order) // limit) if order else 0
+    count = max(1, -(-len(order) // limit))
     edges = [-(-len(order) * i // count) for i in range(count + 1)]
-    return [order[a:b] for a, b in itertools.pairwise(edges)]
+    return [order[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def stack_limit(
