@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from bundle.data import save_nifti
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.transforms import Decimate, observed_indices, to_hu, to_unit
@@ -141,23 +141,6 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
                 raise InputError(f"the method gave {np.count_nonzero(~np.isfinite(volume))} nan voxels")
             setattr(result, name, volume)
     return result, seconds
-
-
-def save_nifti(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
-    """Save a volume: masks as uint8, HU rounded to int16.
-
-    Args:
-        path: ends in .nii.gz.
-        volume: (X, Y, Z), bool or HU.
-        affine: (4, 4) voxel to RAS mm.
-    """
-    is_mask = volume.dtype == bool
-    data = volume.astype(np.uint8) if is_mask else np.clip(np.rint(volume), -32768, 32767).astype(np.int16)
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
-    nib.save(image, path)
 
 
 def save_truth(folder: Path, case: Case) -> None:

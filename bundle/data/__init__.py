@@ -3,6 +3,7 @@
 from bundle.data.cohort import load_cohort, make_cohort
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
 from bundle.data.dicom import CtVolume, read_series, read_voxels
+from bundle.data.dicom_export import SaveDicomSeriesd, check_empty_folder, write_series
 from bundle.data.dicom_geometry import SeriesGeometry, read_geometry
 from bundle.data.dicom_search import find_series
 from bundle.data.lidc import LoadLidcNodule, lidc_entries
@@ -10,17 +11,21 @@ from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_
 from bundle.data.nodule import make_item
 from bundle.data.phantom import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
-from bundle.data.volume import LoadVolumed, load_volume, volumes
+from bundle.data.volume import LoadMaskd, LoadVolumed, SaveVolumed, load_mask, load_volume, save_nifti, volumes
 
 __all__ = [
     "CtVolume",
     "LidcCluster",
     "LoadLidcNodule",
+    "LoadMaskd",
     "LoadNiftiNodule",
     "LoadPhantom",
     "LoadVolumed",
     "NoduleSource",
+    "SaveDicomSeriesd",
+    "SaveVolumed",
     "SeriesGeometry",
+    "check_empty_folder",
     "cluster_by_ids",
     "consensus_mask",
     "datalist_entries",
@@ -28,6 +33,7 @@ __all__ = [
     "lidc_clusters",
     "lidc_entries",
     "load_cohort",
+    "load_mask",
     "load_volume",
     "make_cohort",
     "make_item",
@@ -36,5 +42,7 @@ __all__ = [
     "read_geometry",
     "read_series",
     "read_voxels",
+    "save_nifti",
     "volumes",
+    "write_series",
 ]

@@ -95,6 +95,7 @@ def read_series(
     series_uid: str | None = None,
     slices: slice | None = None,
     tolerance_mm: float = SPACING_TOLERANCE_MM,
+    allow_uneven: bool = False,
 ) -> CtVolume:
     """Read a CT series in HU: :func:`read_geometry`, then :func:`read_voxels`.
 
@@ -103,6 +104,7 @@ def read_series(
         series_uid: use only the CT slices of this series (None: all must be of one series).
         slices: read only these, counted from the lowest (None: all); the whole series is checked anyhow.
         tolerance_mm: how far a gap between slices may be from the median gap.
+        allow_uneven: take gaps as they are; the affine has their mean, so go by ``positions``. Whole series only.
 
     Raises:
         InputError: see :func:`read_geometry` and :func:`read_voxels`.
@@ -110,5 +112,7 @@ def read_series(
     Example:
         >>> volume, affine, positions, thickness = read_series("LIDC-IDRI-0001/series")  # doctest: +SKIP
     """
-    geometry = read_geometry(source, series_uid, tolerance_mm)
+    if allow_uneven and slices:
+        raise ValueError("slices of an unevenly spaced series have no affine of their own: read the whole series")
+    geometry = read_geometry(source, series_uid, tolerance_mm, allow_uneven)
     return read_voxels(geometry, slices.start or 0, slices.stop) if slices else read_voxels(geometry)

@@ -8,7 +8,8 @@ as NIfTI's.
 
 What is refused follows highdicom's ``get_series_volume_positions``: a volume is only built from slices that
 are parallel, aligned, evenly spaced and all there. Neighbouring gaps may differ from their median by
-``SPACING_TOLERANCE_MM``, which covers the rounding of positions in real headers.
+``SPACING_TOLERANCE_MM``, which covers the rounding of positions in real headers. Where ``allow_uneven`` is given,
+slices may lie anywhere along the normal; the affine then has their mean spacing, and ``positions`` say the truth.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def _normal(slices: Sequence[_Slice], where: str) -> np.ndarray:
     return normal
 
 
-def _check_gaps(slices: Sequence[_Slice], positions: np.ndarray, where: str, tolerance_mm: float) -> None:
+def _check_gaps(slices: Sequence[_Slice], positions: np.ndarray, where: str, tolerance_mm: float | None) -> None:
     gaps = np.diff(positions)
     twice = np.flatnonzero(gaps < DUPLICATE_MM)
     if twice.size:
@@ -177,6 +178,8 @@ def _check_gaps(slices: Sequence[_Slice], positions: np.ndarray, where: str, tol
             f"{positions[twice[0]]:.2f} mm ({twice.size} such pair{'s' if twice.size > 1 else ''}): "
             "keep one file a slice"
         )
+    if tolerance_mm is None:
+        return
     usual = float(np.median(gaps))
     uneven = np.flatnonzero(np.abs(gaps - usual) > tolerance_mm)
     if not uneven.size:
@@ -199,6 +202,7 @@ def read_geometry(
     source: str | Path | Sequence[str | Path],
     series_uid: str | None = None,
     tolerance_mm: float = SPACING_TOLERANCE_MM,
+    allow_uneven: bool = False,
 ) -> SeriesGeometry:
     """Read the headers of a CT series and put its slices in order, lowest first.
 
@@ -206,11 +210,12 @@ def read_geometry(
         source: the series' files, or a folder that holds them directly; what isn't DICOM is passed over.
         series_uid: use only the CT slices of this series (None: all must be of one series).
         tolerance_mm: how far a gap between slices may be from the median gap.
+        allow_uneven: take gaps as they are.
 
     Raises:
         InputError: no CT slice or a single one; a file that is damaged or of another modality; several
             series; slices that differ in size, pixel spacing or orientation; not axial; a gantry tilt; two
-            slices at one position; a missing slice or uneven spacing.
+            slices at one position; a missing slice or uneven spacing, unless allowed.
 
     Example:
         >>> geometry = read_geometry("LIDC-IDRI-0001/series")  # doctest: +SKIP
@@ -241,7 +246,7 @@ def read_geometry(
     normal = _normal(slices, where)
     slices.sort(key=lambda s: float(s.position @ normal))
     positions = np.array([s.position @ normal for s in slices])
-    _check_gaps(slices, positions, where, tolerance_mm)
+    _check_gaps(slices, positions, where, None if allow_uneven else tolerance_mm)
 
     first = slices[0]
     affine = np.eye(4)

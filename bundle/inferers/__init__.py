@@ -2,6 +2,7 @@
 
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
 from bundle.inferers.dense import DenseInferer
+from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
 from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
 from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
@@ -16,6 +17,8 @@ __all__ = [
     "NearestInferer",
     "ObservedSlices",
     "PchipInferer",
+    "ProfileInferer",
+    "ProfileMean",
     "Reconstruction",
     "SignedDistanceInferer",
     "SliceInferer",
