@@ -6,16 +6,19 @@ failure, with the reason; the study goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bundle.case import Case, Crop, nodule_seed, prepare, reconstruct, save_reconstruction, save_truth
 from bundle.data import NoduleSource
 from bundle.errors import InputError
-from bundle.inferers import SliceInferer, StoredInferer
-from bundle.metrics import NoduleEvaluator, TextureEvaluator, roi_mask, threshold_mask
+from bundle.inferers import ImplicitInferer, Reconstruction, SliceInferer, StoredInferer
+from bundle.metrics import NoduleEvaluator, TextureEvaluator
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.transforms import Decimate
 from bundle.version import __version__
@@ -93,9 +96,7 @@ class NoduleWork:
                 except Exception as fault:
                     self._fail(outcome, nodule_id, name, inferer, _reason(fault))
                     continue
-            outcome.rows[name] = result["rows"]
-            outcome.texture[name] = result["texture"]
-            outcome.seconds[name] = result["seconds"]
+            _take(outcome, name, result)
         return outcome
 
     def fingerprints(self, index: int) -> dict[str, str]:
@@ -129,6 +130,10 @@ class NoduleWork:
         finally:
             if hasattr(inferer, "on_epoch"):
                 inferer.on_epoch = None
+        return self._keep(case, name, wanted, made, seconds)
+
+    def _keep(self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float) -> dict[str, Any]:
+        """Measure a reconstruction and store it with its rows."""
         thickness = case.item.get("slice_thickness")
         measured = (case.truth_hu, case.mask, case.spacing, case.observed, case.axis, thickness)
         rows = self.evaluator.rows(made.image, made.mask, *measured)
@@ -137,20 +142,78 @@ class NoduleWork:
         if made.image is not None:
             if self.texture is not None:
                 texture = self.texture.rows(made.image, case.truth_hu, case.mask, case.observed, case.axis)
-            roi = roi_mask(case.mask, case.spacing, self.evaluator.roi_margin_mm)
-            hu = self.evaluator.to_hu(made.image)
-            masks = {t: threshold_mask(hu, t, roi) for t in self.evaluator.thresholds}
+            masks = self.evaluator.masks(made.image, case.mask, case.spacing, thickness)
         result = {"rows": rows, "texture": texture, "seconds": seconds, "notes": made.notes}
         result["timings"] = made.timings
         with self.store.writing(case.nodule_id, name, wanted, result) as folder:
             save_reconstruction(folder, case, made, masks)
         return result
 
+    def gather(self, index: int, reasons: Mapping[str, str]) -> Outcome:
+        """What became of a nodule that another process worked on, from what it stored.
+
+        Args:
+            index: of the nodule.
+            reasons: why methods failed there, by method.
+        """
+        nodule_id, outcome = self.source.ids[index], Outcome()
+        wanted: dict[str, str] = {}
+        with contextlib.suppress(Exception):  # a nodule without a fingerprint failed in all methods
+            wanted = self.fingerprints(index)
+        truth = self.store.read(nodule_id, "truth", wanted.get("truth", ""))
+        outcome.texture["truth"] = truth["texture"] if truth else []
+        for name, inferer in self.inferers.items():
+            result = self.store.read(nodule_id, name, wanted.get(name, ""))
+            if result is None:
+                self._fail(outcome, nodule_id, name, inferer, reasons.get(name, "it was not computed"))
+            else:
+                _take(outcome, name, result)
+                outcome.reused += 1
+        return outcome
+
+    def fit_stacks(self, indices: Sequence[int], report: Report) -> None:
+        """Fit all nodules of every implicit method together and store the results, for a GPU.
+
+        What can't be fitted so is left for the nodule's own turn.
+        """
+        for name, inferer in self.inferers.items():
+            if not isinstance(inferer, ImplicitInferer):
+                continue
+            cases, observed = [], []
+            for index in indices:
+                with contextlib.suppress(Exception):  # told in the nodule's own turn
+                    wanted = self.fingerprints(index)[name]
+                    if self.store.read(self.source.ids[index], name, wanted) is None:
+                        case = prepare(self.source[index], self.crop, self.decimate)
+                        seed = nodule_seed(self.seed, case.nodule_id, name)
+                        observed.append(case.observed_slices(seed, self.reveal))
+                        cases.append((case, wanted))
+            if not cases:
+                continue
+            inferer.on_epoch = lambda done, total, _, name=name: report(f"{name}, stacks", done, total)
+            start = time.perf_counter()
+            try:
+                results = inferer.reconstruct_many(observed)
+            except Exception as fault:
+                log.warning("the nodules could not be fitted together, each is fitted alone: %s", _reason(fault))
+                continue
+            finally:
+                inferer.on_epoch = None
+            seconds = (time.perf_counter() - start) / len(cases)
+            for (case, wanted), made in zip(cases, results, strict=True):
+                self._keep(case, name, wanted, made, seconds)
+
     def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
         measured = self.texture if inferer.kind == "density" else None
         outcome.texture[name] = [] if measured is None else measured.expected_rows()
         outcome.failures[name] = reason
+
+
+def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
+    outcome.rows[name] = result["rows"]
+    outcome.texture[name] = result["texture"]
+    outcome.seconds[name] = result["seconds"]
 
 
 def _reason(fault: Exception) -> str:

@@ -26,10 +26,11 @@ from bundle.inferers.names import chosen_names
 from bundle.metrics import NoduleEvaluator, TextureEvaluator
 from bundle.nodule_work import NoduleWork, Outcome
 from bundle.report.tables import write_tables
-from bundle.store import ResultStore, describe
+from bundle.shards import Shard, ShardBoard
+from bundle.store import ResultStore, describe, fingerprint
 from bundle.transforms import Decimate
 from bundle.version import __version__
-from bundle.workers import run_all, worker_count
+from bundle.workers import progress_bars, run_all, worker_count
 
 
 class Study:
@@ -47,6 +48,9 @@ class Study:
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
         texture: makes what measures texture; None: it is not measured.
+        shard: this process's share of the nodules; None: all of them.
+        stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
+        report: write ``report.html`` at the end, if what it needs is installed.
         reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
             them. Never for results of one's own.
 
@@ -71,6 +75,9 @@ class Study:
         device: str = "cpu",
         texture: Callable[[], TextureEvaluator] | None = None,
         reveal_unobserved: bool = False,
+        shard: Callable[[], Shard] | None = None,
+        stack: bool | None = None,
+        report: bool = True,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -84,6 +91,9 @@ class Study:
         self.device = device
         self.texture = texture
         self.reveal_unobserved = reveal_unobserved
+        self.shard = shard
+        self.stack = str(device).startswith("cuda") if stack is None else stack
+        self.report = report
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
@@ -91,6 +101,38 @@ class Study:
 
     def _run(self) -> None:
         start = time.perf_counter()
+        work = self._work()
+        source, methods, store = work.source, list(work.inferers), work.store
+        print(f"{source.description}; methods: {', '.join(methods)}", flush=True)
+        key = _look_over(work)
+        store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
+        shard = Shard() if self.shard is None else self.shard()
+        board = ShardBoard(store, shard, key)
+        board.start()
+        mine = shard.indices(len(source))
+        if self.stack:
+            with progress_bars() as report:
+                work.fit_stacks(mine, report)
+        title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
+        outcomes = dict(run_all(work, mine, worker_count(self.workers, len(mine), self.device), title))
+        board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
+        missing = board.missing()
+        if missing:
+            print(f"{title}: done; shards {missing} are not yet, the last of them writes the tables", flush=True)
+            return
+        reasons = board.failures()
+        for i in set(range(len(source))) - set(mine):
+            outcomes[i] = work.gather(i, reasons.get(source.ids[i], {}))
+        ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
+        print(write_tables(store, ordered, methods, source.kind))
+        if self.report:
+            print(_write_report(store.root))
+        print(_last_line(ordered, len(methods), time.perf_counter() - start, store.root))
+        if not any(len(o.failures) < len(methods) for o in outcomes.values()):
+            raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
+
+    def _work(self) -> NoduleWork:
+        """Make the parts; what is wrong with a value shows here, before anything is computed."""
         known = self.inferers() if callable(self.inferers) else self.inferers
         names = chosen_names(list(known) if self.methods is None else self.methods, list(known), "methods")
         if not isinstance(self.seed, int):
@@ -102,17 +144,7 @@ class Study:
         inferers = {name: known[name]() for name in names}
         texture = None if self.texture is None else self.texture()
         parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
-        work = NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved)
-        print(f"{source.description}; methods: {', '.join(names)}", flush=True)
-        _tell_stale(work)
-        store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
-        count = worker_count(self.workers, len(source), self.device)
-        outcomes = dict(run_all(work, range(len(source)), count, "study"))
-        ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
-        print(write_tables(store, ordered, inferers, source.kind))
-        print(_last_line(ordered, len(names), time.perf_counter() - start, store.root))
-        if not any(len(o.failures) < len(names) for o in outcomes.values()):
-            raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
+        return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved)
 
 
 def parameters(work: NoduleWork) -> dict[str, Any]:
@@ -143,13 +175,15 @@ def package_versions() -> dict[str, str]:
     return versions | {"torch_threads": "1 a process", "cuda": str(torch.version.cuda)}
 
 
-def _tell_stale(work: NoduleWork) -> None:
-    stale = 0
+def _look_over(work: NoduleWork) -> str:
+    """Say how many results are of other parameters; give the hash of all that is wanted."""
+    stale, all_wanted = 0, []
     for index, nodule_id in enumerate(work.source.ids):
         try:
             wanted = work.fingerprints(index)
         except Exception:
             continue  # told as this nodule's failure when its turn comes
+        all_wanted.append(wanted)
         stale += sum(work.store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
     if stale:
         print(
@@ -157,6 +191,15 @@ def _tell_stale(work: NoduleWork) -> None:
             "they are computed anew, the old ones move to superseded/",
             flush=True,
         )
+    return fingerprint(all_wanted)
+
+
+def _write_report(root: Path) -> str:
+    try:
+        from bundle.report.build import build_report
+    except ImportError as fault:
+        return f"no report: {fault.name} is not installed (pip install '.[report]')"
+    return f"report: {build_report(root)}"
 
 
 def _last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:

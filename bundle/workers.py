@@ -6,6 +6,7 @@ thread a process keeps a result the same for any number of workers.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -79,6 +80,13 @@ def run_all(work: Work, pieces: Sequence[int], workers: int, title: str) -> Iter
                 bar.update()
             queue.put(None)
             listener.join(timeout=5)
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Report]:
+    """A place to report progress to, outside of :func:`run_all`."""
+    with _InnerBars() as inner:
+        yield inner.report
 
 
 class _InnerBars:

@@ -21,7 +21,7 @@ CONFIGS = [str(ROOT / "configs" / name) for name in ("study.json", "published_pr
 def published(**overrides) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config(CONFIGS)
-    parser.update({"bundle_root": str(ROOT), "workers": 1, "device": "cpu", **overrides})
+    parser.update({"bundle_root": str(ROOT), "workers": 1, "report": False, "device": "cpu", **overrides})
     return parser
 
 

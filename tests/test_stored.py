@@ -21,7 +21,7 @@ def make_evaluation(datalist, reconstructions, output_dir, **overrides):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "evaluate.json")
     parser.update({"bundle_root": str(ROOT), "datalist": str(datalist), "output_dir": str(output_dir)})
-    parser.update({"reconstructions": str(reconstructions), "workers": 1, **overrides})
+    parser.update({"reconstructions": str(reconstructions), "workers": 1, "report": False, **overrides})
     return parser.get_parsed_content("study")
 
 

@@ -27,7 +27,7 @@ def make_study(datalist, output_dir, methods, **overrides):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")
     parser.update({"bundle_root": str(ROOT), "datalist": datalist and str(datalist), "output_dir": str(output_dir)})
-    parser.update({"methods": methods, "workers": 1, "device": "cpu", **overrides})
+    parser.update({"methods": methods, "workers": 1, "device": "cpu", "report": False, **overrides})
     return parser.get_parsed_content("study")
 
 
@@ -110,7 +110,7 @@ def test_a_changed_parameter_is_noticed_and_not_mixed(nodule_folder, tmp_path, c
 def test_killed_and_resumed_equals_never_killed(nodule_folder, tmp_path):
     folder = nodule_folder(3)
     arguments = ["--datalist", str(folder), "--methods", "['linear','siren']", "--epochs", "40", "--device", "cpu"]
-    arguments += ["--workers", "1", "--output_dir"]
+    arguments += ["--workers", "1", "--report", "False", "--output_dir"]
     whole = run_command(*arguments, str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr[-2000:]
 

@@ -178,6 +178,26 @@ class NoduleEvaluator:
         """HU of a normalised reconstruction, as they are thresholded: float64, rounded to ``hu_decimals``."""
         return exact_hu(image, self.hu_decimals)
 
+    def masks(
+        self,
+        image: np.ndarray,
+        truth_mask: np.ndarray,
+        spacing: Sequence[float],
+        slice_thickness: float | None = None,
+    ) -> dict[float, np.ndarray]:
+        """The masks of a density reconstruction that are measured, by threshold in HU.
+
+        Args:
+            image: (X, Y, Z) normalised to [0, 1].
+            truth_mask: (X, Y, Z), > 0 is inside.
+            spacing: as for :meth:`rows`.
+            slice_thickness: as for :meth:`rows`.
+
+        Returns:
+            bool (X, Y, Z) for each threshold.
+        """
+        return self._thresholded(image, np.asarray(truth_mask) > 0, self._spacing(spacing, slice_thickness))
+
     def _density_rows(
         self,
         image: np.ndarray,
@@ -198,12 +218,14 @@ class NoduleEvaluator:
                 for name, metric in self.radiometric.items():
                     value = float(metric(prediction, truth, as_batch(region)))
                     rows.append(row(slices, name_of_region, None, name, value))
-        reconstructed_hu = self.to_hu(image)
-        roi = roi_mask(mask, spacing, self.roi_margin_mm)
-        for threshold in self.thresholds:
-            predicted = threshold_mask(reconstructed_hu, threshold, roi)
+        for threshold, predicted in self._thresholded(image, mask, spacing).items():
             rows += self._geometric_rows(predicted, mask, spacing, sets, axis, threshold)
         return rows
+
+    def _thresholded(self, image: np.ndarray, mask: np.ndarray, spacing: tuple[float, ...]) -> dict[float, np.ndarray]:
+        roi = roi_mask(mask, spacing, self.roi_margin_mm)
+        hu = self.to_hu(image)
+        return {threshold: threshold_mask(hu, threshold, roi) for threshold in self.thresholds}
 
     def _shape_rows(
         self,
