@@ -1,7 +1,7 @@
 """The paper's Tables 1, 2 and 3 over a study's nodules, with the paper's values in a column beside ours.
 
-Each table comes for all unobserved slices (the paper's), and again without the slices beyond the last observed
-one, where methods extrapolate; Table 3 also for the whole crop.
+Each table comes for all unobserved slices, and again without the slices beyond the last observed one, where methods
+extrapolate; Table 3 also for the whole crop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from bundle.report.paper import PAPER, PAPER_NODULES, published
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.text_table import Entry, Line, Metric, Table
+from bundle.report.text_table import DASH, Entry, Line, Metric, Table
 from bundle.store import ResultStore
 
 RADIOMETRIC = (
@@ -27,6 +27,7 @@ TEXTURE = (
 )
 GEOMETRIC = (Metric("dsc", "DSC", 3), Metric("hd_mm", "HD mm", 2), Metric("arve", "ARVE", 3))
 REGIONS = {"global": "field of view", "tumour": "tumour"}
+TITLES = {1: "Table 1. Brightness", 2: "Table 2. Texture", 3: "Table 3. Shape"}
 SLICES = {
     "unobserved": "all unobserved slices",
     "interpolated": "unobserved slices between observed ones",
@@ -35,15 +36,20 @@ SLICES = {
 
 
 def paper_tables(results: StudyResults) -> list[Table]:
-    """All tables that the rows allow; those of the paper's own slices first, and only they have its values."""
-    tables = []
-    for slices, suffix in (("unobserved", ""), ("interpolated", "_interpolated"), ("all", "_all")):
-        tables += [
-            _by_region(results, f"table1{suffix}", "Table 1. Brightness", RADIOMETRIC, slices, results.density_methods),
-            _by_region(results, f"table2{suffix}", "Table 2. Texture", TEXTURE, slices, _textured(results)),
-            _table_3(results, f"table3{suffix}", slices),
-        ]
-    return sorted((table for table in tables if table.lines), key=lambda table: len(table.name) > len("table1"))
+    """All tables that the rows allow: first the main ones, ``table1`` to ``table3``, then the others.
+
+    A main table is on the unobserved slices, or where a protocol does not measure these, on the next of ``SLICES``.
+    The paper's values stand in the main tables, and in that of shape on the whole crop.
+    """
+    main: list[Table] = []
+    others: list[Table] = []
+    for number in TITLES:
+        measured = [slices for slices in SLICES if _table(results, number, slices, "", False).lines]
+        for i, slices in enumerate(measured):
+            suffix = f"_{slices}" if i else ""
+            with_paper = i == 0 or (number == 3 and slices == "all")
+            (others if i else main).append(_table(results, number, slices, suffix, with_paper))
+    return main + others
 
 
 def write_paper_tables(results: StudyResults, tables: Sequence[Table]) -> None:
@@ -60,59 +66,50 @@ def _textured(results: StudyResults) -> tuple[str, ...]:
     return tuple(sorted(methods, key=lambda name: name != TRUTH))
 
 
-def _by_region(
-    results: StudyResults, name: str, title: str, metrics: Sequence[Metric], slices: str, methods: Sequence[str]
-) -> Table:
+def _table(results: StudyResults, number: int, slices: str, suffix: str, with_paper: bool) -> Table:
+    heads, metrics, lines = _shape_lines(results, slices) if number == 3 else _region_lines(results, number, slices)
+    if not with_paper:
+        lines = [Line(line.heads, tuple(Entry(entry.ours) for entry in line.entries)) for line in lines]
+    caption = (
+        f"{TITLES[number]} on {SLICES[slices]} of {len(results.nodules)} nodules ({results.kind_words}; "
+        f"{results.protocol_words}): mean ± sd over nodules."
+    )
+    if number == 3 and slices != "all":
+        caption += " HD is that of the whole crop."
+    if any(entry.paper for line in lines for entry in line.entries):
+        caption += f" paper: {PAPER}, {PAPER_NODULES} nodules of LIDC-IDRI."
+    counts = {(s.n, s.n_failed) for line in lines for entry in line.entries if (s := entry.ours)}
+    if len(counts) > 1:
+        caption += " n, failed: where they differ between metrics, in the order of the columns."
+    return Table(f"table{number}{suffix}", caption, heads, metrics, tuple(lines))
+
+
+def _region_lines(
+    results: StudyResults, number: int, slices: str
+) -> tuple[tuple[str, ...], tuple[Metric, ...], list[Line]]:
+    metrics, methods = (RADIOMETRIC, results.density_methods) if number == 1 else (TEXTURE, _textured(results))
     lines = []
     for region, words in REGIONS.items():
         for method in methods:
             entries = tuple(_entry(results, method, slices, region, None, metric.name) for metric in metrics)
             if any(entry.ours for entry in entries):
                 lines.append(Line((words, method), entries))
-    return Table(name, _caption(results, title, slices, lines), ("region", "method"), tuple(metrics), tuple(lines))
+    return ("region", "method"), metrics, lines
 
 
-def _table_3(results: StudyResults, name: str, slices: str) -> Table:
+def _shape_lines(results: StudyResults, slices: str) -> tuple[tuple[str, ...], tuple[Metric, ...], list[Line]]:
     lines = []
     for method in results.methods:
         for threshold in (None, *results.thresholds):
-            entries = tuple(
-                # the Hausdorff distance is between the masks of the whole crop
-                _entry(results, method, slices, "roi", threshold, m.name, fallback="all" if m.name == "hd_mm" else "")
-                for m in GEOMETRIC
-            )
+            entries = tuple(_entry(results, method, slices, "roi", threshold, metric.name) for metric in GEOMETRIC)
             if any(entry.ours for entry in entries):
-                lines.append(Line((method, "–" if threshold is None else f"{threshold:g}"), entries))
-    caption = _caption(results, "Table 3. Shape", slices, lines)
-    if slices != "all":
-        caption += " HD is that of the whole crop."
-    return Table(name, caption, ("method", "HU >"), GEOMETRIC, tuple(lines))
+                lines.append(Line((method, DASH if threshold is None else f"{threshold:g}"), entries))
+    return ("method", "HU >"), GEOMETRIC, lines
 
 
-def _entry(
-    results: StudyResults,
-    method: str,
-    slices: str,
-    region: str,
-    threshold: float | None,
-    metric: str,
-    fallback: str = "",
-) -> Entry:
-    summaries = results.summaries
-    ours = summaries.get((method, slices, region, threshold, metric))
-    if ours is None and fallback:
-        ours = summaries.get((method, fallback, region, threshold, metric))
-    return Entry(ours, published(method, region, threshold, metric) if slices == "unobserved" else None)
-
-
-def _caption(results: StudyResults, title: str, slices: str, lines: Sequence[Line]) -> str:
-    caption = (
-        f"{title} on {SLICES[slices]} of {len(results.nodules)} nodules ({results.kind_words}; "
-        f"{results.protocol_words}): mean ± sd over nodules."
-    )
-    if any(entry.paper for line in lines for entry in line.entries):
-        caption += f" paper: {PAPER}, {PAPER_NODULES} nodules of LIDC-IDRI."
-    counts = [(s.n, s.n_failed) for line in lines for entry in line.entries if (s := entry.ours)]
-    if len(set(counts)) > 1:
-        caption += " n, failed: where they differ between metrics, in the order of the columns."
-    return caption
+def _entry(results: StudyResults, method: str, slices: str, region: str, threshold: float | None, metric: str) -> Entry:
+    ours = results.summaries.get((method, slices, region, threshold, metric))
+    if ours is None and metric == "hd_mm":
+        # the Hausdorff distance is between the masks of the whole crop
+        ours = results.summaries.get((method, "all", region, threshold, metric))
+    return Entry(ours, published(method, region, threshold, metric))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bundle.report.comparison import Comparison, by_bins, compare_methods, sd_ratio_tests
 from bundle.report.nodule_page import MAIN_COLUMNS, threshold_of
 from bundle.report.paper import SD_RATIO_TESTS
+from bundle.report.paper_tables import SLICES
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics import Test
 from bundle.report.style import label
@@ -137,7 +138,9 @@ def _with_remarks(
 
 
 def _sd_ratio(results: StudyResults) -> PlainTable:
-    against_one, pairs = sd_ratio_tests(results.texture, methods=results.density_methods)
+    measured = {row["slices"] for row in results.texture}
+    slices = next((name for name in SLICES if name in measured), "unobserved")
+    against_one, pairs = sd_ratio_tests(results.texture, slices, methods=results.density_methods)
     named = [(f"{label(name)} against 1", f"{name} against 1", test) for name, test in against_one.items()]
     named += [(f"{label(a)} against {label(b)}", f"{a} against {b}", test) for (a, b), test in pairs.items()]
     rows: list[tuple[str, ...]] = [
@@ -146,7 +149,7 @@ def _sd_ratio(results: StudyResults) -> PlainTable:
     columns: tuple[str, ...] = ("sd ratio", "t", "p", "n", "failed", "paper: t", "paper: p")
     columns, rows = _with_remarks(columns, rows)
     caption = (
-        f"t-tests of the sd ratio in the tumour, unobserved slices ({results.kind_words}): one-sample against 1, "
+        f"t-tests of the sd ratio in the tumour on {SLICES[slices]} ({results.kind_words}): one-sample against 1, "
         "paired between methods; not corrected for several tests, as in the paper."
     )
     return PlainTable(caption, columns, tuple(rows))

@@ -114,16 +114,18 @@ def save(drawn: Figure, folder: Path, name: str) -> bytes:
         the same as PNG for the screen, of at most 256 colours.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
     with _style():
+        # laid out once for all formats: that takes longer than to draw
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")
         # neither date nor version: the same results give the same file
         drawn.savefig(folder / f"{name}.pdf", dpi=PRINT_DPI, metadata={"CreationDate": None, "Producer": None})
         drawn.savefig(folder / f"{name}.png", dpi=PRINT_DPI, metadata={"Software": None})
-        drawn.savefig(buffer, dpi=SCREEN_DPI, format="png")
-    with Image.open(buffer) as image:
-        small = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        out = io.BytesIO()
-        small.save(out, format="png", optimize=True)
+    with Image.open(folder / f"{name}.png") as image:
+        small = image.convert("RGB").reduce(PRINT_DPI // SCREEN_DPI)
+    out = io.BytesIO()
+    colors = small.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colors.save(out, format="png", optimize=True)
     return out.getvalue()
 
 

@@ -1,0 +1,121 @@
+"""A small output folder of a study, written straight to disk: what the report reads, with known values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from conftest import small_nodule
+
+from bundle.report.tidy import to_csv
+
+THRESHOLDS = (-500.0, -450.0, -400.0, -350.0, -300.0)
+DENSITY = ("linear", "cubic", "siren")
+SHAPE = ("morphological",)
+SHAPE_XYZ = (20, 18, 13)
+SPACING = (0.7, 0.7, 1.0)
+OBSERVED = (0, 5, 10)
+
+
+def places(method: str) -> list[tuple[str, str, float | None, str]]:
+    """Slices, region, threshold and metric of every row of a method."""
+    if method in DENSITY:
+        found: list[tuple[str, str, float | None, str]] = [
+            (slices, region, None, metric)
+            for slices in ("unobserved", "interpolated")
+            for region in ("global", "tumour")
+            for metric in ("mae", "rmse", "psnr", "ssim")
+        ]
+        thresholds: Sequence[float | None] = THRESHOLDS
+    else:
+        found, thresholds = [], (None,)
+    for threshold in thresholds:
+        found += [(s, "roi", threshold, m) for s in ("unobserved", "interpolated", "all") for m in ("dsc", "arve")]
+        found.append(("all", "roi", threshold, "hd_mm"))
+    return found
+
+
+def write_study(
+    root: Path,
+    count: int = 3,
+    methods: Sequence[str] = (*DENSITY, *SHAPE),
+    failed: Sequence[tuple[str, str]] = (),
+    kind: str = "phantom",
+    texture: bool = True,
+) -> Path:
+    """Write the folder; the value of a metric is 0.1 (nodule + 1) (method + 1), nan where the method failed."""
+    ids = [f"n{i}" for i in range(count)]
+    rows, textured = [], []
+    for i, nodule in enumerate(ids):
+        for j, method in enumerate(methods):
+            value = float("nan") if (nodule, method) in failed else 0.1 * (i + 1) * (j + 1)
+            row = {"nodule_id": nodule, "method": method, "value": value}
+            keys = ("slices", "region", "threshold_hu", "metric")
+            rows += [row | dict(zip(keys, place, strict=True)) for place in places(method)]
+            if method in DENSITY:
+                textured += [
+                    row | {"slices": s, "region": r, "threshold_hu": None, "metric": m}
+                    for s in ("unobserved", "interpolated")
+                    for r in ("global", "tumour")
+                    for m in ("mean_hu", "sd_hu", "sd_ratio", "kurtosis")
+                ]
+        textured += [
+            {"nodule_id": nodule, "method": "truth", "slices": "unobserved", "region": "tumour"}
+            | {"threshold_hu": None, "metric": "kurtosis", "value": 3.0 + i}
+        ]
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "metrics.csv").write_text(to_csv(rows))
+    if texture:
+        (root / "texture.csv").write_text(to_csv(textured))
+    reasons = [{"nodule_id": n, "method": m, "reason": "1 observed slice | too few"} for n, m in failed]
+    (root / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
+    done = [(n, m) for n in ids for m in methods if (n, m) not in failed]
+    seconds = [{"nodule_id": n, "method": m, "seconds": 0.5} for n, m in done]
+    (root / "timings.csv").write_text(to_csv(seconds, ("nodule_id", "method", "seconds")))
+    study = {
+        "command": "python -m monai.bundle run --config_file configs/study.json <b>&",
+        "nodules": f"{count} made for a test",
+        "data": kind,
+        "seed": 7,
+        "decimate": {"is": "bundle.transforms.decimate.Decimate", "axis": 2, "offset": 0, "stride": 5},
+        "methods": {m: {"is": f"bundle.inferers.{m.title()}Inferer", "beyond": "hold"} for m in methods},
+        "versions": {"monai": "1.6.1"},
+    }
+    (root / "study.json").write_text(json.dumps(study))
+    for i, nodule in enumerate(ids):
+        write_volumes(root / "nodules" / nodule, i, [m for m in methods if (nodule, m) not in failed])
+    return root
+
+
+def write_volumes(folder: Path, seed: int, methods: Sequence[str]) -> None:
+    """Truth, reconstructions, masks and a learning curve of one nodule."""
+    hu, mask = small_nodule(SHAPE_XYZ, seed)
+    rng = np.random.default_rng(seed)
+    facts = {"spacing": SPACING, "shape": SHAPE_XYZ, "axis": 2, "observed": OBSERVED, "slice_thickness": 1.0}
+    facts |= {"diameter_mm": 9.0 + seed, "ratings": {"malignancy": 3.5}, "source": "phantom"}
+    save(folder / "truth" / "image.nii.gz", hu)
+    save(folder / "truth" / "mask.nii.gz", mask)
+    (folder / "truth" / "result.json").write_text(json.dumps(facts))
+    for method in methods:
+        made = (hu + rng.normal(0, 40, hu.shape)).clip(-1000, 400).astype(np.int16)
+        if method in DENSITY:
+            save(folder / method / "image.nii.gz", made)
+            for threshold in THRESHOLDS:
+                save(
+                    folder / method / f"mask_{threshold:+.0f}HU.nii.gz", ((made > threshold) & (mask > 0)).astype("u1")
+                )
+        else:
+            save(folder / method / "mask.nii.gz", np.roll(mask, 1, axis=0))
+        (folder / method / "result.json").write_text(json.dumps({"notes": ["a fallback was taken"]}))
+        if method == "siren":
+            curve = "\n".join(f"{e},{1 / (e + seed)},5e-5" for e in range(1, 21))
+            (folder / method / "history.csv").write_text(f"epoch,loss,lr\n{curve}\n")
+
+
+def save(path: Path, volume: np.ndarray) -> None:
+    """Save a volume, with the affine of the other tests' nodules."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(volume, np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0])), path)
