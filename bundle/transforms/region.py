@@ -190,7 +190,7 @@ class CropRegiond(MapTransform):
         elif center is not None:
             size = _numbers("size_mm", data.get("size_mm", self.size_mm), above=0)
             place = _numbers("center", center)
-            box = box_around_point(_as_voxel(image, place, data.get("center_unit", self.center_unit)), axes, size)
+            box = box_around_point(as_voxel(image, place, data.get("center_unit", self.center_unit)), axes, size)
             what = "the box around the centre"
         else:
             box = lung_box(to_array(image[0]), axes, LUNG_MARGIN_MM)
@@ -214,8 +214,14 @@ def _numbers(name: str, value: Any, above: float = -np.inf) -> np.ndarray:
     return numbers
 
 
-def _as_voxel(image: MetaTensor, place: np.ndarray, unit: str) -> np.ndarray:
-    """A place in mm, or in voxels of the stored file, as a place in voxels of the image."""
+def as_voxel(image: MetaTensor, place: np.ndarray, unit: str) -> np.ndarray:
+    """A place in mm, or in voxels of the stored file, as a place in voxels of the image.
+
+    Example:
+        >>> scan = MetaTensor(torch.zeros(1, 9, 9, 9), affine=torch.diag(torch.tensor([1.0, 1, 5, 1])))
+        >>> as_voxel(scan, np.array([1.0, 2.0, 10.0]), "mm").tolist()
+        [1.0, 2.0, 2.0]
+    """
     affine = image.affine.double().cpu().numpy()
     if unit == "voxel":
         stored = np.asarray(image.meta.get("original_affine", affine), dtype=float).reshape(4, 4)
