@@ -120,12 +120,12 @@ def packed_keep(
     return packed
 
 
-def unpack_keep(packed: torch.Tensor, rows: int) -> torch.Tensor:
-    """Bits as 0 and 1: (..., rows / 32, width) int32 to (..., rows, width) float32.
+def unpack_keep(packed: torch.Tensor, rows: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Bits as 0 and 1: (..., rows / 32, width) int32 to (..., rows, width) of a type.
 
     Example:
         >>> unpack_keep(torch.tensor([[5]], dtype=torch.int32), 3).ravel().tolist()
         [1.0, 0.0, 1.0]
     """
     shift = torch.arange(32, dtype=torch.int32, device=packed.device)[:, None]
-    return ((packed.unsqueeze(-2) >> shift) & 1).flatten(-3, -2)[..., :rows, :].float()
+    return ((packed.unsqueeze(-2) >> shift) & 1).flatten(-3, -2)[..., :rows, :].to(dtype)

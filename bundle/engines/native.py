@@ -6,6 +6,7 @@ processes load the result. Without a compiler, :func:`pointwise_library` gives N
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -95,7 +96,9 @@ def cache_folder() -> Path:
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="lung_nodule_ct_reconstruction_"))
+    temporary = tempfile.mkdtemp(prefix="lung_nodule_ct_reconstruction_")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)
 
 
 def _load(compiler: list[str], defines: tuple[str, ...]) -> ctypes.CDLL:

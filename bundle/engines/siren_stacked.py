@@ -50,35 +50,35 @@ class StackedSiren:
         layers = [self._layer(parameters, i) for i in range(shape.hidden + 2)]
         fold = shape.fold if keep else 1.0
         w, b = layers[0]
-        angle = (omega * b)[:, None]
-        for axis in range(3):
-            angle = angle + places[..., axis, None] * (omega * w[..., axis])[:, None]
+        angle = (omega * b)[:, None] + places[..., 0, None] * (omega * w[..., 0])[:, None]
+        for axis in (1, 2):
+            angle.addcmul_(places[..., axis, None], (omega * w[..., axis])[:, None])
         sine, cosine = [torch.sin(angle).to(self.store)], [torch.cos(angle).to(self.store)]
         folded = []
         for i in range(1, shape.hidden + 1):
             w, b = layers[i]
             folded.append((omega * (fold if i > 1 else 1.0) * w).to(self.store))
-            angle = torch.bmm(sine[-1], folded[-1].mT).float() + (omega * b)[:, None]
-            s, c = torch.sin(angle), torch.cos(angle)
+            angle = _product(sine[-1], folded[-1].mT).float().add_((omega * b)[:, None])
+            sine.append(torch.sin(angle).to(self.store))
+            cosine.append(torch.cos(angle).to(self.store))
             if keep:
-                kept = unpack_keep(keep[i - 1], rows)
-                s, c = s * kept, c * kept
-            sine.append(s.to(self.store))
-            cosine.append(c.to(self.store))
+                kept = unpack_keep(keep[i - 1], rows, self.store)
+                sine[-1].mul_(kept)
+                cosine[-1].mul_(kept)
         head, bias = layers[-1]
         head = fold * head
-        error = (sine[-1].float() * head).sum(-1) + bias - truth
+        error = (sine[-1] * head).sum(-1) + bias - truth
         slope = 2 * weight * error
-        parts = [(slope[..., None] * sine[-1].float()).sum(-2) * fold, slope.sum(-1, keepdim=True)]
-        grad = slope[..., None] * head * cosine[-1].float()
+        parts = [(slope[..., None] * sine[-1]).sum(-2) * fold, slope.sum(-1, keepdim=True)]
+        grad = (slope[..., None] * head).mul_(cosine[-1]).to(self.store)
         for i in range(shape.hidden, 0, -1):
-            stored = grad.to(self.store)
             factor = omega * (fold if i > 1 else 1.0)
-            product = torch.bmm(stored.mT, sine[i - 1]).float()
-            parts = [factor * product.flatten(-2), omega * grad.sum(-2), *parts]
-            grad = torch.bmm(stored, folded[i - 1]).float() * cosine[i - 1].float()
+            weights = _product(grad.mT, sine[i - 1]).float().flatten(-2)
+            parts = [factor * weights, omega * grad.sum(-2, dtype=torch.float32), *parts]
+            grad = _product(grad, folded[i - 1]).mul_(cosine[i - 1])
+        # elementwise: as products these two would be rounded to TF32 on a GPU
         first = torch.stack([(grad * places[..., axis, None]).sum(-2) for axis in range(3)], dim=-1)
-        parts = [omega * first.flatten(-2), omega * grad.sum(-2), *parts]
+        parts = [omega * first.flatten(-2), omega * grad.sum(-2, dtype=torch.float32), *parts]
         return (weight * error * error).sum(-1), torch.cat(parts, dim=-1)
 
     def _layer(self, parameters: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,3 +88,8 @@ class StackedSiren:
         start, middle = self.shape.offset(layer)
         weight = parameters[:, start:middle].unflatten(-1, (outputs, inputs))
         return weight, parameters[:, middle : middle + outputs]
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Batched matrix product; a batch of one as a plain product, which is faster on a CPU."""
+    return torch.mm(a[0], b[0])[None] if len(a) == 1 else torch.bmm(a, b)
