@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -197,6 +198,19 @@ def test_densities_integrate_to_one_and_spectra_end_at_nyquist(made):
         assert np.trapezoid(y, x) / 1000 == pytest.approx(1, abs=0.05)
     assert max(line.get_xdata()[-1] for line in right.lines) <= 1 / (2 * SPACING[0])
     assert left.lines[0].get_label() == "truth"
+
+
+def test_where_rows_were_dropped_whole_axial_slices_are_shown(tmp_path):
+    root = write_study(tmp_path, count=1)
+    path = root / "nodules" / "n0" / "truth" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"axis": 1, "observed": [0, 5, 10, 15]}))
+    rows = StudyResults(root)
+    found = {name: figures.FIGURES[name][1](rows) for name in ("figure2_errors", "figure3_texture", "figure_along_gap")}
+    assert "Central axial slice" in found["figure2_errors"][1]
+    assert "all axial slices" in found["figure3_texture"][1]
+    axial = next(p for p in found["figure_along_gap"][0].axes if "axial" in p.get_ylabel())
+    seen = found["figure_along_gap"][0].axes[found["figure_along_gap"][0].axes.index(axial) + 1].images[0].get_array()
+    assert [k for k in range(18) if np.isfinite(seen.filled(np.nan)[k]).all()] == [0, 5, 10, 15]
 
 
 def test_files_are_for_print_and_screen(results):

@@ -20,7 +20,7 @@ CURVE = {"dsc": "DSC", "hd_mm": "HD, mm", "arve": "ARVE"}
 
 
 def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | None:
-    """Figure 3: density of HU in the mask and radial power spectrum, on the unobserved slices.
+    """Figure 3: density of HU in the mask and radial power spectrum, on the unobserved axial slices.
 
     Every nodule counts alike: its curve is estimated by itself, then curves are averaged.
 
@@ -30,15 +30,16 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
     methods = [TRUTH, *results.density_methods]
     densities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     spectra: dict[str, list[Spectrum]] = {name: [] for name in methods}
-    left_out = []
+    left_out, axial = [], True
     # on the same nodules for all, but for a method that failed throughout
     wanted_of = [name for name in results.density_methods if any(results.has(n, name) for n in results.nodules)]
     for nodule, facts in results.facts.items():
         mask = results.truth_mask(nodule)
         if mask is None or not all(results.has(nodule, name) for name in wanted_of):
             continue
-        chosen = np.isin(np.arange(facts.shape[facts.axis]), facts.unobserved)
-        wanted = mask & np.expand_dims(chosen, tuple(i for i in range(3) if i != facts.axis))
+        # where another axis was decimated, each axial slice has some of both: then the whole mask counts
+        axial = facts.axis == 2
+        wanted = mask & np.isin(np.arange(facts.shape[2]), facts.unobserved) if axial else mask
         for name in methods:
             image = results.truth_hu(nodule) if name == TRUTH else results.image_hu(nodule, name)
             if image is None:
@@ -72,8 +73,9 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
         right.set_title("radial power spectrum of masked slices", loc="left")
         right.legend(ncols=2)
     nodules = max(len(found) for found in densities.values())
+    where = "unobserved slices" if axial else "all axial slices"
     caption = (
-        f"HU density (kernel estimate) and radially averaged power spectrum inside the mask on unobserved slices, "
+        f"HU density (kernel estimate) and radially averaged power spectrum inside the mask on {where}, "
         f"mean of {nodules} nodules, each counting alike ({results.kind_words})."
     )
     return drawn, caption, left_out

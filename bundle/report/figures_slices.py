@@ -67,8 +67,8 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
             bar.outline.set_linewidth(0.4)
         _finish(drawn)
     return drawn, (
-        f"Central unobserved slice of {_count(nodules)}, and error of each method in HU ({results.kind_words}; "
-        f"lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} mm). Colours end at the "
+        f"{_which(results, nodules).capitalize()} of {_count(nodules)}, and error of each method in HU "
+        f"({results.kind_words}; lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} mm). Colours end at the "
         "middle one of the methods' 99th percentiles."
     )
 
@@ -107,7 +107,7 @@ def figure_masks(results: StudyResults) -> tuple[Figure, str] | None:
         _finish(drawn)
     at = f"density methods at {threshold:g} HU" if threshold is not None else "masks as given"
     return drawn, (
-        f"Masks on the central unobserved slice of {_count(nodules)}: readers' consensus (wide, blue) and each "
+        f"Masks on the {_which(results, nodules)} of {_count(nodules)}: readers' consensus (wide, blue) and each "
         f"method's mask (narrow, orange); {at} within the consensus dilated by the margin of the region of interest "
         f"({results.kind_words})."
     )
@@ -231,6 +231,11 @@ def _nodule_words(results: StudyResults, nodule: str, cut: Cut) -> str:
 
 def _short(nodule: str) -> str:
     return nodule.removeprefix("LIDC-IDRI-").replace("_", " ")
+
+
+def _which(results: StudyResults, nodules: Sequence[str]) -> str:
+    """What :func:`central_cut` gives: where another axis was decimated, no axial slice is observed as a whole."""
+    return f"central {'unobserved' if results.facts[nodules[0]].axis == 2 else 'axial'} slice"
 
 
 def _count(nodules: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from bundle.report.views import Cut, nodule_centre, outline
 LARGEST = (160, 160, 120)
 """Voxels of a film at most, per axis: of a whole CT, that much around the nodule's centre is shown."""
 
-JPEG_QUALITY = 92
+JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _sentences(results: StudyResults) -> Iterator[str]:
             sign = 1 if column.higher_is_better else -1
             top = max(means, key=lambda name: sign * means[name].mean)
             words = "highest" if column.higher_is_better else "lowest"
-            yield f"{column.label}: {words} mean by {label(top)}, {means[top].mean:.{column.decimals}f}"
+            yield f"{column.label}: {words} mean by {label(top)}, {means[top].mean:.{column.decimals}f} (n = {means[top].n})"
 
 
 def _cohort(results: StudyResults, nodules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

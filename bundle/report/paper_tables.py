@@ -31,7 +31,7 @@ TITLES = {1: "Table 1. Brightness", 2: "Table 2. Texture", 3: "Table 3. Shape"}
 SLICES = {
     "unobserved": "all unobserved slices",
     "interpolated": "unobserved slices between observed ones",
-    "all": "the whole crop, observed slices included",
+    "all": "the whole crop (observed slices included)",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,8 @@ def save(drawn: Figure, folder: Path, name: str) -> bytes:
     Returns:
         the same as PNG for the screen, of at most 256 colours.
     """
+    # the writer of PDF's fonts tells each of its steps to a study's log
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     with _style():
         # laid out once for all formats: that takes longer than to draw
