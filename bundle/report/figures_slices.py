@@ -141,7 +141,8 @@ def figure_along_gap(results: StudyResults) -> tuple[Figure, str] | None:
                 else:
                     _show(place, cut.view(image), cut, facts, bad="#1f4e79")
             _scale_bar(row[0], cut.view(truth), cut, facts)
-            row[0].set_ylabel(cut.words(facts.spacing).replace(", ", "\n"))
+            # upright: turned, the words of thin cuts would run into each other
+            row[0].set_ylabel(cut.words(facts.spacing).replace(", ", "\n"), rotation=0, ha="right", va="center")
         _titles(axes[0], list(images))
         _finish(drawn)
     return drawn, (
