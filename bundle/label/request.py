@@ -101,6 +101,19 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
     )
 
 
+def whole_number(value: Any) -> Any:
+    """A whole number given as text as a number; anything else as it is, for :func:`read_request` to refuse.
+
+    Example:
+        >>> whole_number("200"), whole_number("many")
+        (200, 'many')
+    """
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def drawn_mask(image: str, sent: str | None = None) -> str | None:
     """The mask drawn on an image: sent along, else the one that MONAI Label keeps beside it; None if there is none.
 

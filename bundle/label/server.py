@@ -8,6 +8,7 @@ goes on. The request travels from part to part in the meta of the image.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,12 +44,14 @@ def one_sentence() -> Iterator[None]:
         mistake = mistake_behind(fault)
         if mistake is None:
             raise
-        log.warning("request refused: %s", mistake)
+        # what are options on the command line are parameters of a request
+        told = re.sub(r"--(?=\w)", "", str(mistake))
+        log.warning("request refused: %s", told)
         try:
             from starlette.exceptions import HTTPException
         except ImportError:
             raise mistake from None
-        raise HTTPException(status_code=400, detail=str(mistake)) from None
+        raise HTTPException(status_code=400, detail=told) from None
 
 
 class PrepareRequest:
