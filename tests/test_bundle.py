@@ -4,11 +4,9 @@ import json
 import subprocess
 import sys
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
-from conftest import ROOT, small_nodule
+from conftest import ROOT
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import verify_net_in_out
 
@@ -76,53 +74,6 @@ def test_train_fits_one_nodule(nodule_folder, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
     assert "layers.0.linear.weight" in state.get("model", state)
-
-
-@pytest.mark.parametrize("method", ["pchip", "siren"])
-def test_inference_makes_a_dense_volume(tmp_path, method):
-    hu, _ = small_nodule((20, 18, 6))
-    affine = np.diag([-0.5, -0.5, 2.0, 1.0])
-    affine[:3, 3] = 5, 6, -70
-    nib.save(nib.Nifti1Image(hu, affine), tmp_path / "thick.nii.gz")
-    done = run_bundle(
-        "run", "--config_file", "configs/inference.json", "--image", str(tmp_path / "thick.nii.gz"),
-        "--output_dir", str(tmp_path / "out"), "--method", method, "--epochs", "2", "--device", "cpu",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    (made,) = (tmp_path / "out").rglob(f"*dense_{method}.nii.gz")
-    dense = nib.load(made)
-    assert dense.shape == (20, 18, 21)
-    np.testing.assert_allclose(dense.affine @ [3, 4, 8, 1], affine @ [3, 4, 2, 1], atol=1e-4)
-    # observed slices are in it unchanged, within the HU window
-    np.testing.assert_allclose(np.asarray(dense.dataobj)[..., ::4], np.clip(hu, -1000, 400), atol=1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--image", "absent.nii.gz"], "absent.nii.gz does not exist: name a scan with --image"),
-        (["--dataset_dir", "docs"], "docs"),
-        (["--image", "FLAT"], "has 2 axes"),
-        (["--image", "THICK", "--method", "cubc"], "did you mean 'cubic'?"),
-        (["--image", "THICK", "--slice_spacing", "-1"], "slice_spacing is -1"),
-        (["--image", "ONE"], "1 observed slice"),
-    ],
-)
-def test_a_mistake_ends_with_one_sentence(tmp_path, arguments, sentence):
-    hu, _ = small_nodule((20, 18, 6))
-    for name, volume in (("THICK", hu), ("FLAT", hu[..., 0]), ("ONE", hu[..., :1])):
-        nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / f"{name}.nii.gz")
-        arguments = [str(tmp_path / f"{name}.nii.gz") if a == name else a for a in arguments]
-    parser = ConfigParser()
-    parser.read_config(CONFIGS / "inference.json")
-    options = dict(zip([a.removeprefix("--") for a in arguments[::2]], arguments[1::2], strict=True))
-    if "slice_spacing" in options:
-        options["slice_spacing"] = float(options["slice_spacing"])
-    parser.update({"bundle_root": str(ROOT), "output_dir": str(tmp_path), "device": "cpu", **options})
-    with pytest.raises(SystemExit) as stop:
-        parser.get_parsed_content("run")
-    assert sentence in str(stop.value)
-    assert "\n" not in str(stop.value)
 
 
 def test_study_lists_the_methods_of_its_table():

@@ -11,7 +11,16 @@ from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_
 from bundle.data.nodule import make_item
 from bundle.data.phantom import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
-from bundle.data.volume import LoadMaskd, LoadVolumed, SaveVolumed, load_mask, load_volume, save_nifti, volumes
+from bundle.data.volume import (
+    LoadMaskd,
+    LoadVolumed,
+    SaveVolumed,
+    gaps_in_words,
+    load_mask,
+    load_volume,
+    save_nifti,
+    volumes,
+)
 
 __all__ = [
     "CtVolume",
@@ -30,6 +39,7 @@ __all__ = [
     "consensus_mask",
     "datalist_entries",
     "find_series",
+    "gaps_in_words",
     "lidc_clusters",
     "lidc_entries",
     "load_cohort",

@@ -1,17 +1,12 @@
 """Write a volume as a CT series of DICOM files, derived from the series it was made of.
 
 The new series belongs to the source's study and frame of reference, so that a viewer lays one over the other. It has
-UIDs of its own, is marked as derived, and names the slices it was made of. Of what tells who the patient is, only the
-attributes of the patient and study modules are copied, as the source has them (so nothing that the source's
-de-identification removed comes back); private and free-text attributes are not. A volume without a DICOM source gets
-placeholders.
+UIDs of its own, is marked as derived, and names the slices it was made of; see :mod:`bundle.data.dicom_derived`.
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,89 +18,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
-from bundle.data.dicom_geometry import read_geometry
+from bundle.data.dicom_derived import common_attributes, read_source, tell_derivation
+from bundle.data.volume import gaps_in_words
 from bundle.errors import InputError
 from bundle.version import __version__
-
-# what files a series with its patient and study, how it was scanned, and how to show it
-_KEPT = (
-    "SpecificCharacterSet",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "BodyPartExamined",
-    "PatientPosition",
-    "KVP",
-    "ConvolutionKernel",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-    "WindowCenter",
-    "WindowWidth",
-    "BurnedInAnnotation",
-)
-# attributes that must be there, if only empty
-_TYPE_2 = (
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PositionReferenceIndicator",
-    "KVP",
-    "AcquisitionNumber",
-)
-SAME_PLANE_MM = 1e-3
-
-
-@dataclass(frozen=True)
-class SourceSlices:
-    """The slices that a volume was made of.
-
-    Attributes:
-        header: of the lowest, without pixels.
-        uids: SOP Instance UID of each, lowest first.
-        places: (K,) mm of each along the normal of the new volume's planes.
-    """
-
-    header: Dataset
-    uids: tuple[str, ...]
-    places: np.ndarray
-
-
-def read_source(folder: str | Path, normal: np.ndarray) -> SourceSlices:
-    """Read what a derived series must know of its source.
-
-    Args:
-        folder: of the source's files.
-        normal: (3,) unit vector in LPS.
-    """
-    geometry = read_geometry(folder, allow_uneven=True)
-    tags = ["SOPInstanceUID", "ImagePositionPatient"]
-    headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in geometry.files]
-    points = np.array([[float(v) for v in header.ImagePositionPatient] for header in headers])
-    first = pydicom.dcmread(geometry.files[0], stop_before_pixels=True)
-    return SourceSlices(first, tuple(str(header.SOPInstanceUID) for header in headers), points @ normal)
 
 
 def write_series(
@@ -143,19 +59,20 @@ def write_series(
     directions = columns[:3, :3] / steps
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
         raise InputError(f"{folder} can't hold this volume as DICOM: its axes aren't at right angles, save it as NIfTI")
-    slices = read_source(source, directions[:, 2]) if source is not None else None
-    common = _common(slices, description)
+    places = [columns[:3, 3] + columns[:3, 2] * z for z in range(volume.shape[2])]
+    ends = (float(places[0] @ directions[:, 2]), float(places[-1] @ directions[:, 2]))
+    slices = None if source is None else read_source(source, directions[:, 2], ends)
+    common = common_attributes(slices, description)
     common.Rows, common.Columns = int(volume.shape[1]), int(volume.shape[0])
     common.PixelSpacing = [_ds(steps[1]), _ds(steps[0])]
     common.SliceThickness = common.SpacingBetweenSlices = _ds(steps[2])
     common.ImageOrientationPatient = [_ds(value) for value in directions[:, :2].T.ravel()]
-    places = [columns[:3, 3] + columns[:3, 2] * z for z in range(volume.shape[2])]
     paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for z, place in enumerate(places):
             dataset = _slice(common, z, place)
-            _derive(dataset, slices, float(place @ directions[:, 2]), derivation)
+            tell_derivation(dataset, slices, float(place @ directions[:, 2]), derivation)
             hu = np.clip(np.rint(volume[..., z]), -32768, 32767).astype("<i2")
             dataset.PixelData = np.ascontiguousarray(hu.T).tobytes()
             paths.append(folder / f"IM{z + 1:04d}.dcm")
@@ -188,44 +105,6 @@ def _ds(value: float) -> str:
     return format_number_as_ds(float(value) + 0.0)
 
 
-def _common(slices: SourceSlices | None, description: str) -> Dataset:
-    """What all slices of the new series share."""
-    now = datetime.datetime.now()
-    new = Dataset()
-    header = slices.header if slices is not None else Dataset()
-    for name in _KEPT:
-        if name in header:
-            new[name] = header[name]
-    if slices is None:
-        new.PatientName, new.PatientID, new.PatientIdentityRemoved = "anonymous", "anonymous", "YES"
-        new.DeidentificationMethod = "made from a file without a patient"
-    for name in _TYPE_2:
-        if name not in new:
-            setattr(new, name, None)
-    for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        if not new.get(name):
-            setattr(new, name, generate_uid())
-    new.SOPClassUID, new.Modality = CTImageStorage, "CT"
-    new.SeriesInstanceUID = generate_uid()
-    new.SeriesNumber = int(header.get("SeriesNumber") or 0) + 1000
-    new.SeriesDescription = description[:64]
-    new.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    new.Manufacturer, new.ManufacturerModelName = "lung_nodule_ct_reconstruction", "research, not a medical device"
-    new.SoftwareVersions = __version__
-    new.ContentDate = new.SeriesDate = new.InstanceCreationDate = now.strftime("%Y%m%d")
-    new.ContentTime = new.SeriesTime = new.InstanceCreationTime = now.strftime("%H%M%S")
-    new.SamplesPerPixel, new.PhotometricInterpretation = 1, "MONOCHROME2"
-    new.BitsAllocated, new.BitsStored, new.HighBit, new.PixelRepresentation = 16, 16, 15, 1
-    new.RescaleIntercept, new.RescaleSlope, new.RescaleType = 0, 1, "HU"
-    if "PatientPosition" not in new:
-        new.PatientPosition = "HFS"
-    if "WindowCenter" not in new:
-        new.WindowCenter, new.WindowWidth = -600, 1500
-    if slices is not None:
-        new.ReferencedSeriesSequence = [_referenced_series(slices)]
-    return new
-
-
 def _slice(common: Dataset, z: int, place: np.ndarray) -> FileDataset:
     """One file without its pixels."""
     meta = FileMetaDataset()
@@ -241,42 +120,6 @@ def _slice(common: Dataset, z: int, place: np.ndarray) -> FileDataset:
     new.ImagePositionPatient = [_ds(round(value, 6)) for value in place]
     new.SliceLocation = _ds(round(float(place[2]), 6))
     return new
-
-
-def _reference(uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, uid
-    return item
-
-
-def _referenced_series(slices: SourceSlices) -> Dataset:
-    item = Dataset()
-    item.SeriesInstanceUID = slices.header.SeriesInstanceUID
-    item.ReferencedInstanceSequence = [_reference(uid) for uid in slices.uids]
-    return item
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return item
-
-
-def _derive(new: Dataset, slices: SourceSlices | None, place: float, derivation: str) -> None:
-    """Say how a slice came to be, and between which slices of the source it lies."""
-    new.DerivationDescription = derivation[:1024]
-    new.DerivationCodeSequence = [_code("113085", "Spatial resampling")]
-    if slices is None:
-        return
-    above = int(np.searchsorted(slices.places, place - SAME_PLANE_MM))
-    same = above < len(slices.places) and abs(slices.places[above] - place) <= SAME_PLANE_MM
-    around = [above] if same else [above - 1, above]
-    new.SourceImageSequence = []
-    for k in around:
-        if 0 <= k < len(slices.uids):
-            item = _reference(slices.uids[k])
-            item.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
-            new.SourceImageSequence.append(item)
 
 
 class SaveDicomSeriesd(MapTransform):
@@ -322,16 +165,15 @@ class SaveDicomSeriesd(MapTransform):
                 source=came_from if came_from.is_dir() else None,
                 description=f"{self.method} {spacing:.3g} mm, derived",
                 derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {self.method} from "
-                f"{_told(volume.meta.get('observed_positions'))}{kept}. "
+                f"{_told(volume)}{kept}. "
                 f"lung_nodule_ct_reconstruction {__version__}, research only.",
             )
         return dict(data)
 
 
-def _told(positions: Sequence[float] | None) -> str:
-    """How far apart the source's slices are, in words."""
-    if positions is None:
+def _told(volume: Any) -> str:
+    """How many slices a volume was made of, and how far apart they are, in words."""
+    positions = np.asarray(volume.meta.get("observed_positions", []), dtype=float).reshape(-1)
+    if len(positions) < 2:
         return "the source's slices"
-    gaps = np.diff(np.asarray(positions, dtype=float).reshape(-1))
-    apart = f"{gaps.mean():.4g}" if np.ptp(gaps) < 0.01 else f"{gaps.min():.4g} to {gaps.max():.4g}"
-    return f"{gaps.size + 1} slices {apart} mm apart"
+    return f"{len(positions)} slices {gaps_in_words(positions)} mm apart"

@@ -144,6 +144,20 @@ def _positions(tensor: MetaTensor, affine: np.ndarray, given: np.ndarray | None,
     return even if np.abs(uneven - even).max() < EVEN_MM else uneven
 
 
+def gaps_in_words(positions: np.ndarray) -> str:
+    """How far apart slices are: their spacing, or its range where they are uneven.
+
+    Args:
+        positions: (K,) mm, ascending, K >= 2.
+
+    Example:
+        >>> gaps_in_words(np.array([0.0, 2.5, 7.5]))
+        '2.5 to 5'
+    """
+    gaps = np.diff(positions)
+    return f"{gaps.mean():.4g}" if np.ptp(gaps) < EVEN_MM else f"{gaps.min():.4g} to {gaps.max():.4g}"
+
+
 def load_mask(path: str | Path, image: MetaTensor) -> MetaTensor:
     """Read a mask that was drawn on a volume.
 

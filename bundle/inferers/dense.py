@@ -19,6 +19,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from tqdm import tqdm
 
+from bundle.data import gaps_in_words
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
 from bundle.inferers.dense_grid import dense_targets, observed_planes
@@ -124,16 +125,22 @@ class DenseInferer(Inferer):
         """(C, X, Y, K) to (1, X, Y, Z)."""
         affine = volume.affine.double().cpu().numpy()
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        step = float(spacing[0] if self.slice_spacing is None else self.slice_spacing)
+        step = float(spacing[0]) if self.slice_spacing is None else self.slice_spacing
         positions = slice_positions(volume)
         targets = dense_targets(positions, step)
+        template = ObservedSlices(None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed)
+        log.info(
+            "%s: %d slices %s mm apart to %d at %.4g mm",
+            name,
+            len(positions),
+            gaps_in_words(positions),
+            len(targets),
+            step,
+        )
         data = volume.as_tensor().detach().cpu().numpy()
         if method.kind == "shape" and len(data) < 2:
-            raise InputError(
-                f"--method {name} carries a mask from slice to slice, and there is none: give one by --mask"
-            )
+            raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         channel = data[1] > 0 if method.kind == "shape" else data[0]
-        template = ObservedSlices(None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed)
         dense = self._tiled(channel, template, method, name, network)
         if method.kind == "density":
             _finish(dense, channel, observed_planes(positions, targets) if self.keep_observed else [])
@@ -156,8 +163,12 @@ class DenseInferer(Inferer):
         fitted = isinstance(method, ImplicitInferer)
         overlap = min(self.overlap, self.tile // 2) if fitted else 0
         # distances in a shape method reach as far as the mask does: one tile
-        parts = tiles(data.shape[:2], self.tile, overlap) if method.kind == "density" else [np.s_[:, :]]
-        blend = Blend((*data.shape[:2], len(template.targets)), overlap if len(parts) > 1 else 0)
+        parts = (
+            tiles(data.shape[:2], self.tile, overlap)
+            if method.kind == "density"
+            else tiles(data.shape[:2], max(data.shape))
+        )
+        blend = Blend((*data.shape[:2], len(template.targets)), parts, overlap)
         self.notes = []
         with _Progress(name, len(parts), self.progress, self.on_progress) as bar:
             if isinstance(method, ImplicitInferer):

@@ -45,12 +45,12 @@ def ramp(part: slice, size: int, overlap: int) -> np.ndarray:
         >>> ramp(slice(1, 4), size=4, overlap=1).tolist()
         [0.5, 1.0, 1.0]
     """
-    weights = np.ones(part.stop - part.start, dtype=np.float32)
-    rise = (np.arange(overlap, dtype=np.float32) + 1) / (overlap + 1)
-    if part.start > 0 and overlap:
-        weights[:overlap] = rise
-    if part.stop < size and overlap:
-        weights[-overlap:] = rise[::-1]
+    place = np.arange(part.start, part.stop, dtype=np.float32)
+    weights = np.ones_like(place)
+    if part.start > 0:
+        weights = np.minimum(weights, (place - part.start + 1) / (overlap + 1))
+    if part.stop < size:
+        weights = np.minimum(weights, (part.stop - place) / (overlap + 1))
     return weights
 
 
@@ -59,27 +59,36 @@ class Blend:
 
     Args:
         shape: (X, Y, Z) of the volume.
+        parts: all of its tiles.
         overlap: of the tiles, in voxels.
 
     Example:
-        >>> blend = Blend((3, 2, 1), overlap=1)
-        >>> blend.add((slice(0, 2), slice(0, 2)), np.zeros((2, 2, 1)))
-        >>> blend.add((slice(1, 3), slice(0, 2)), np.ones((2, 2, 1)))
+        >>> parts = [(slice(0, 2), slice(0, 2)), (slice(1, 3), slice(0, 2))]
+        >>> blend = Blend((3, 2, 1), parts, overlap=1)
+        >>> for value, part in enumerate(parts):
+        ...     blend.add(part, np.full((2, 2, 1), value))
         >>> blend.volume[:, 0, 0].tolist()
         [0.0, 0.5, 1.0]
     """
 
-    def __init__(self, shape: tuple[int, int, int], overlap: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], parts: list[Tile], overlap: int) -> None:
         self.volume = np.zeros(shape, dtype=np.float32)
         self.overlap = overlap
+        self._total = np.zeros(shape[:2], dtype=np.float32)
+        for part in parts:
+            self._total[part] += self._weights(part)
 
-    def add(self, tile: Tile, values: np.ndarray) -> None:
-        """Put a tile's values in their place."""
-        if not self.overlap:
-            self.volume[tile] = values
-            return
-        x, y = (ramp(part, size, self.overlap) for part, size in zip(tile, self.volume.shape, strict=False))
-        weights = x[:, None] * y[None, :]
+    def _weights(self, part: Tile) -> np.ndarray:
+        x, y = (ramp(one, size, self.overlap) for one, size in zip(part, self.volume.shape, strict=False))
+        return x[:, None] * y[None, :]
+
+    def add(self, part: Tile, values: np.ndarray) -> None:
+        """Put a tile's values (X, Y, Z) in their place."""
+        weights = self._weights(part) / self._total[part]
+        alone = bool((weights == 1).all())
         # a slice at a time: no second copy of the tile
         for z in range(self.volume.shape[2]):
-            self.volume[(*tile, z)] += weights * values[..., z]
+            if alone:
+                self.volume[(*part, z)] = values[..., z]
+            else:
+                self.volume[(*part, z)] += weights * values[..., z]
