@@ -30,9 +30,7 @@ class SineLayer(nn.Module):
         torch.Size([5, 8])
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, omega_0: float = 30.0, is_first: bool = False
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, omega_0: float = 30.0, is_first: bool = False) -> None:
         super().__init__()
         self.omega_0 = omega_0
         self.linear = nn.Linear(in_features, out_features)
