@@ -17,7 +17,7 @@ from bundle.report.build import build_report
 from bundle.report.results import StudyResults
 from bundle.report.views import Cut
 
-VOID = {"meta", "link", "img", "input", "path"}
+VOID = {"meta", "link", "img", "input", "path", "use"}
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +117,11 @@ def test_films_are_the_volumes(report, page):
     assert len(sources) == len(volumes)
     for source, volume in zip(sources, volumes, strict=True):
         with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
-            film = np.asarray(image, dtype=float)
+            film = np.asarray(image.convert("L"), dtype=float)
         expected = np.concatenate([Cut(2, k).view(volume) for k in range(SHAPE_XYZ[2])], axis=1)
         low, high = style.LUNG_WINDOW
         hu = film / 255 * (high - low) + low
-        assert np.abs(hu - expected.clip(low, high)).mean() < 15  # JPEG
+        assert np.abs(hu - expected.clip(low, high)).mean() < 20  # not lossless
 
 
 def grey(png: bytes, size: tuple[int, int]) -> np.ndarray:

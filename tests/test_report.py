@@ -28,7 +28,7 @@ def _coarse(monkeypatch):
 @pytest.fixture
 def _unsaved(monkeypatch):
     """Figures that are made, but not laid out and saved."""
-    monkeypatch.setattr(figures, "save", lambda *_: b"")
+    monkeypatch.setattr(figures, "save", lambda *_: "data:,")
 
 
 class Words(HTMLParser):

@@ -35,13 +35,13 @@ class Drawn:
         name: of its files in ``figures/``.
         title: a few words.
         caption: what it shows, of what data.
-        png: for the screen.
+        picture: for the screen, as a ``data:`` address.
     """
 
     name: str
     title: str
     caption: str
-    png: bytes
+    picture: str
 
 
 def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:

@@ -68,8 +68,8 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
         _finish(drawn)
     return drawn, (
         f"{_which(results, nodules).capitalize()} of {_count(nodules)}, and error of each method in HU "
-        f"({results.kind_words}; lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} mm). Colours end at the "
-        "middle one of the methods' 99th percentiles."
+        f"({results.kind_words}; lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} "
+        "mm). Colours end at the middle one of the methods' 99th percentiles."
     )
 
 
@@ -210,7 +210,7 @@ def _titles(row: Sequence[Axes], names: Sequence[str]) -> None:
 def _finish(drawn: Figure) -> None:
     engine = drawn.get_layout_engine()
     if engine is not None:
-        engine.set(w_pad=0.01, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[call-arg]
+        engine.set(w_pad=0.03, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[call-arg]
 
 
 def _band_height(cut: Cut, facts: NoduleFacts, columns: int) -> float:

@@ -6,21 +6,17 @@ it is a strip through z. Outlines of masks lie over it as one SVG path, in units
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from bundle.report.results import NoduleFacts
-from bundle.report.style import LUNG_WINDOW
+from bundle.report.style import LUNG_WINDOW, data_address
 from bundle.report.views import Cut, nodule_centre, outline
 
-LARGEST = (160, 160, 120)
+LARGEST = (128, 128, 120)
 """Voxels of a film at most, per axis: of a whole CT, that much around the nodule's centre is shown."""
-
-JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def film_window(mask: np.ndarray) -> Window:
 
     Example:
         >>> film_window(np.ones((20, 500, 30), bool))
-        Window(start=(0, 170, 0), size=(20, 160, 30))
+        Window(start=(0, 186, 0), size=(20, 128, 30))
     """
     size = [min(n, largest) for n, largest in zip(mask.shape, LARGEST, strict=True)]
     middle = nodule_centre(mask)
@@ -62,9 +58,7 @@ def film_picture(hu: np.ndarray, window: Window) -> str:
     low, high = LUNG_WINDOW
     grey = ((np.clip(part, low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
     film = np.concatenate([Cut(2, k).view(grey) for k in range(grey.shape[2])], axis=1)
-    out = io.BytesIO()
-    Image.fromarray(film).save(out, format="jpeg", quality=JPEG_QUALITY, optimize=True)
-    return data_address(out.getvalue(), "jpeg")
+    return data_address(Image.fromarray(film), lossless=False)
 
 
 def film_outline(mask: np.ndarray, window: Window) -> str:
@@ -85,8 +79,3 @@ def film_marks(facts: NoduleFacts, window: Window) -> str:
     wide, high, count = window.size
     shown = [k - window.start[2] for k in facts.observed]
     return "".join(f"M{k * wide} {high}h{wide}" for k in shown if 0 <= k < count)
-
-
-def data_address(content: bytes, kind: str) -> str:
-    """Bytes of a picture as a ``data:`` address, so that a page holds its pictures itself."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -18,7 +18,6 @@ import jinja2
 
 from bundle.metrics import explain_undefined
 from bundle.report.figures import Drawn
-from bundle.report.films import data_address
 from bundle.report.nodule_page import MAIN_COLUMNS, nodule_page, seconds_text, threshold_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics_tables import PlainTable
@@ -60,7 +59,7 @@ def report_html(
         tables=[PlainTable(table.caption, table.columns, tuple(table.cells())) for table in tables],
         main_tables=sum(len(table.name) == len("table1") for table in tables),
         statistics=comparisons,
-        figures=[{"drawn": drawn, "picture": data_address(drawn.png, "png")} for drawn in figures],
+        figures=figures,
         nodules=nodules,
         undefined=_undefined(results),
         # read while the page was made, so problems come last
@@ -122,7 +121,8 @@ def _sentences(results: StudyResults) -> Iterator[str]:
             sign = 1 if column.higher_is_better else -1
             top = max(means, key=lambda name: sign * means[name].mean)
             words = "highest" if column.higher_is_better else "lowest"
-            yield f"{column.label}: {words} mean by {label(top)}, {means[top].mean:.{column.decimals}f} (n = {means[top].n})"
+            mean = f"{means[top].mean:.{column.decimals}f}"
+            yield f"{column.label}: {words} mean by {label(top)}, {mean} (n = {means[top].n})"
 
 
 def _cohort(results: StudyResults, nodules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
