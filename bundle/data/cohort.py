@@ -17,7 +17,9 @@ from bundle.data.lidc import MERGED_CLUSTER
 from bundle.data.lidc_annotations import LidcCluster, lidc_clusters
 from bundle.errors import InputError
 
-COHORT_FILE = Path(__file__).parents[2] / "configs" / "cohort.json"
+_PACKAGE = Path(__file__).parents[1]
+# in an installed wheel configs/ is inside of the package, in the bundle's own folder beside it
+COHORT_FILE = (_PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent) / "configs" / "cohort.json"
 SPLITS = ("development", "test")
 PYLIDC_VERSION = "0.2.3"
 
