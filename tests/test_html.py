@@ -129,6 +129,12 @@ def grey(png: bytes, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
 
 
+def count(png: bytes, color: tuple[int, int, int]) -> int:
+    """Pixels of about a colour."""
+    with Image.open(io.BytesIO(png)) as image:
+        return int((np.abs(np.asarray(image.convert("RGB"), dtype=int) - color).max(axis=2) < 40).sum())
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 def test_it_opens_from_disk_without_a_complaint_and_its_pictures_are_seen(browser, report, width):
     browser.open(report, width)
@@ -179,11 +185,14 @@ def test_the_slider_shows_the_slice_it_says_by_keyboard(browser, report):
 
 def test_switches_hide_outlines_and_show_differences(browser, report):
     browser.open(report)
+    frame = "#nodule-1 .film:nth-child(2) .frame"
+    # the colours of the readers' outline and of the method's
+    assert min(count(browser.picture(frame), color) for color in ((0x56, 0xB4, 0xE9), (0xE8, 0x74, 0x1E))) > 50
     outline = "getComputedStyle(document.querySelector('#nodule-1 .outline')).display"
     assert browser.run(outline) != "none"
     browser.run("document.querySelector('#nodule-1 .outlines').click()")
     assert browser.run(outline) == "none"
-    frame = "#nodule-1 .film:nth-child(2) .frame"
+    assert count(browser.picture(frame), (0xE8, 0x74, 0x1E)) == 0
     before = grey(browser.picture(frame), (20, 18))
     for expected in (True, False):
         browser.run("document.querySelector('#nodule-1 .difference').click()")
