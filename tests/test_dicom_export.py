@@ -87,6 +87,7 @@ def test_it_is_filed_with_its_source_and_names_the_slices_it_was_made_of(tmp_pat
     assert not uids & {h.SOPInstanceUID for h in old}
     assert len({h.SeriesInstanceUID for h in new} - {old[0].SeriesInstanceUID}) == 1
     assert all(list(h.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"] for h in new)
+    assert all("ImplementationClassUID" in h.file_meta for h in new)
     assert all(h.file_meta.MediaStorageSOPInstanceUID == h.SOPInstanceUID for h in new)
     assert all(h.DerivationDescription == "by test" and len(h.SeriesDescription) == 64 for h in new)
     old_uids = [h.SOPInstanceUID for h in old]

@@ -23,6 +23,8 @@ from bundle.data.volume import gaps_in_words
 from bundle.errors import InputError
 from bundle.version import __version__
 
+PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
+
 
 def write_series(
     folder: str | Path,
@@ -76,7 +78,10 @@ def write_series(
             hu = np.clip(np.rint(volume[..., z]), -32768, 32767).astype("<i2")
             dataset.PixelData = np.ascontiguousarray(hu.T).tobytes()
             paths.append(folder / f"IM{z + 1:04d}.dcm")
-            dataset.save_as(paths[-1])
+            # pydicom 2 and 3 call a complete file header by different names
+            dataset.save_as(
+                paths[-1], **({"enforce_file_format": True} if PYDICOM_3 else {"write_like_original": False})
+            )
     except OSError as error:
         raise InputError(f"{folder} can't be written ({error.strerror}): choose another folder") from error
     return paths
@@ -112,7 +117,7 @@ def _slice(common: Dataset, z: int, place: np.ndarray) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     new = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    if int(pydicom.__version__.split(".")[0]) < 3:
+    if not PYDICOM_3:
         new.is_little_endian, new.is_implicit_VR = True, False
     new.update(common)
     new.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
