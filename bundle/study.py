@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +151,7 @@ class Study:
 def parameters(work: NoduleWork) -> dict[str, Any]:
     """All that settles a study's results, and the command that was given, for ``study.json``."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(sys.argv),
         "nodules": work.source.description,
         "data": work.source.kind,
         "seed": work.seed,
@@ -162,6 +163,19 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "texture": describe(work.texture),
         "versions": package_versions(),
     }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it was typed: ``python -m monai.bundle`` for that module's ``__main__.py``.
+
+    Example:
+        >>> print(command_line(["/lib/monai/bundle/__main__.py", "run", "--methods", "['linear', 'cubic']"]))
+        python -m monai.bundle run --methods "['linear', 'cubic']"
+    """
+    program = Path(arguments[0])
+    module = program.parent.parts[-2:] == ("monai", "bundle") and program.name == "__main__.py"
+    words = [word if shlex.quote(word) == word else f'"{word}"' for word in arguments[1:]]
+    return " ".join(["python -m monai.bundle" if module else program.name, *words])
 
 
 def package_versions() -> dict[str, str]:

@@ -42,8 +42,9 @@ def test_evaluation_of_a_study_gives_the_study_s_figures(nodule_folder, tmp_path
     found = {tuple(r.values())[:-1]: r["value"] for r in read_rows(tmp_path / "again" / "metrics.csv")}
     assert wanted.keys() == found.keys()
     for key, value in wanted.items():
-        # HU on disk are whole numbers: a voxel within half a HU of a threshold may change sides
-        tolerance = 5e-3 if key[4] is not None else 1e-3 if key[5] in ("psnr", "ssim") else 1e-4
+        # HU on disk are whole numbers: a voxel within half a HU of a threshold may change sides, and over the few
+        # hundred voxels of a small tumour rounding moves the PSNR by some thousandths of a dB
+        tolerance = 2e-2 if key[4] is not None else {"psnr": 1e-2, "ssim": 1e-3}.get(key[5], 1e-4)
         if key[5] != "hd_mm":
             assert found[key] == pytest.approx(value, abs=tolerance, nan_ok=True), key
 
