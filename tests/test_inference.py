@@ -152,7 +152,7 @@ def test_the_profile_is_an_option(tmp_path):
         ({"image": "THICK", "positions": [1, 2]}, "must be 6 ascending numbers"),
     ],
 )
-def test_a_mistake_ends_with_one_sentence(tmp_path, options, sentence):
+def test_a_mistake_ends_with_one_sentence(tmp_path, caplog, options, sentence):
     hu, _ = small_nodule((20, 18, 6))
     line = np.zeros(hu.shape, np.uint8)
     line[5:9, 5, 3] = 1
@@ -172,6 +172,7 @@ def test_a_mistake_ends_with_one_sentence(tmp_path, options, sentence):
         infer(tmp_path / "out", **options)
     assert sentence in str(stop.value)
     assert "\n" not in str(stop.value)
+    assert "terminating due to exception" not in caplog.text
     assert not list((tmp_path / "out").glob("*"))
 
 
