@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,9 @@ from torch import nn
 
 from bundle.engines import FitOptions, NoduleTrainer
 from bundle.errors import InputError
-from bundle.inferers import ObservedSlices, ProfileInferer, ProfileMean, coordinate_batches
+from bundle.inferers import ImplicitInferer, ObservedSlices, ProfileInferer, ProfileMean, coordinate_batches
 from bundle.networks import Siren
+from bundle.transforms import to_unit
 
 SMALL = partial(Siren, hidden_features=32, hidden_layers=2, omega_0=10.0, dropout=0.0)
 
@@ -66,6 +68,23 @@ def test_modelling_the_profile_helps():
     assert rmse[5.0] < 0.7 * rmse[None]
 
 
+@pytest.mark.realdata
+def test_modelling_the_profile_helps_on_real_ct(real_data):
+    """Thin slices of a real scan, averaged over 5 and kept every 2."""
+    hu = nib.load(real_data / "full_context" / "RIDER_PE_0117_blob_4.nii.gz").get_fdata()[18:40, 18:40]
+    thin = to_unit(hu)[..., 2:33]
+    thick = np.stack([to_unit(hu)[..., z : z + 5].mean(axis=-1) for z in range(0, 31, 2)], axis=-1)
+    observed = ObservedSlices(thick, None, np.arange(0, 31, 2) * 0.8, np.arange(31) * 0.8)
+    options = FitOptions(epochs=20, learning_rate=1e-3, warmup=2, t_0=0, batch_size=256, precision="fp32")
+    network = partial(Siren, hidden_features=48, hidden_layers=2, omega_0=15.0, dropout=0.0)
+    rmse = {}
+    for profile in (None, 4.0):
+        inferer = ProfileInferer(network, options, profile, samples=5, device="cpu", keep_observed=False)
+        image = inferer.reconstruct(observed).image
+        rmse[profile] = float(np.sqrt(np.mean((image - thin)[..., 2:-2] ** 2)))
+    assert rmse[4.0] < 0.9 * rmse[None], rmse
+
+
 def test_the_state_is_the_networks_own_and_renders_the_image():
     positions, targets = np.arange(0, 20.1, 5), np.arange(0, 20.1, 2.5)
     observed = ObservedSlices(blobs(positions, 5.0, n=8), None, positions, targets, seed=4)
@@ -93,8 +112,6 @@ def test_the_plain_trainer_takes_a_profile_too():
 def test_without_a_profile_nothing_differs():
     positions = np.arange(0, 11, 5.0)
     observed = ObservedSlices(blobs(positions, n=8), None, positions, np.arange(11.0))
-    from bundle.inferers import ImplicitInferer
-
     options = FitOptions(epochs=2, batch_size=64)
     plain = ImplicitInferer(SMALL, options, "cpu").reconstruct(observed).image
     np.testing.assert_array_equal(ProfileInferer(SMALL, options, None, device="cpu").reconstruct(observed).image, plain)

@@ -11,16 +11,8 @@ from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_
 from bundle.data.nodule import make_item
 from bundle.data.phantom import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
-from bundle.data.volume import (
-    LoadMaskd,
-    LoadVolumed,
-    SaveVolumed,
-    gaps_in_words,
-    load_mask,
-    load_volume,
-    save_nifti,
-    volumes,
-)
+from bundle.data.volume import LoadMaskd, LoadVolumed, gaps_in_words, load_mask, load_volume, volumes
+from bundle.data.volume_export import SaveVolumed, save_nifti
 
 __all__ = [
     "CtVolume",
