@@ -29,7 +29,8 @@ log = logging.getLogger("bundle.study")
 
 @dataclass
 class Outcome:
-    """What became of one nodule, by method: rows of metrics and of texture, reason of failure, seconds.
+    """What became of one nodule, by method: rows of metrics and of texture, reason of failure, seconds, how it
+    was computed.
 
     The texture has a method more, ``truth``: the CT itself, to compare with.
     """
@@ -38,6 +39,7 @@ class Outcome:
     texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
     reused: int = 0
 
 
@@ -214,6 +216,7 @@ def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
     outcome.rows[name] = result["rows"]
     outcome.texture[name] = result["texture"]
     outcome.seconds[name] = result["seconds"]
+    outcome.timings[name] = result["timings"]
 
 
 def _reason(fault: Exception) -> str:

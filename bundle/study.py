@@ -12,7 +12,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,7 @@ class Study:
             outcomes[i] = work.gather(i, reasons.get(source.ids[i], {}))
         ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
         print(write_tables(store, ordered, methods, source.kind))
+        print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
         if self.report:
             print(_write_report(store.root))
         print(_last_line(ordered, len(methods), time.perf_counter() - start, store.root))
@@ -146,6 +147,29 @@ class Study:
         texture = None if self.texture is None else self.texture()
         parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
         return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved)
+
+
+def engine_lines(outcomes: Iterable[Outcome], methods: Sequence[str]) -> list[str]:
+    """Which way each fitted method took and how fast, one line a method and way.
+
+    Example:
+        >>> fit = {"path": "compiled step", "steps": 600, "seconds": 4.0}
+        >>> engine_lines([Outcome(timings={"siren": fit}), Outcome(timings={"siren": fit})], ["siren"])
+        ['siren: compiled step; 2 fits, 1,200 steps, 150 steps/s each']
+    """
+    fits: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for outcome in outcomes:
+        for name in methods:
+            timings = outcome.timings.get(name, {})
+            if timings.get("steps"):
+                fits.setdefault((name, timings["path"]), []).append(timings)
+    lines = []
+    for (name, path), many in fits.items():
+        steps, seconds = (sum(fit[key] for fit in many) for key in ("steps", "seconds"))
+        lines.append(
+            f"{name}: {path}; {len(many)} fits, {steps:,} steps, {steps / max(seconds, 1e-9):.0f} steps/s each"
+        )
+    return lines
 
 
 def parameters(work: NoduleWork) -> dict[str, Any]:
