@@ -1,6 +1,6 @@
 """Run many independent pieces of work, one single-threaded process a core, with progress bars.
 
-Fits of small networks gain little from several threads (one process a core is 1.4 times as fast), and one
+Fits of small networks gain little from several threads: each of their steps is too short to be shared. And one
 thread a process keeps a result the same for any number of workers.
 """
 
