@@ -11,6 +11,7 @@ from bundle.report.figures import draw_figures
 from bundle.report.page import report_html
 from bundle.report.paper_tables import paper_tables, write_paper_tables
 from bundle.report.results import StudyResults
+from bundle.report.spectra import write_spectra
 from bundle.report.statistics_tables import statistics_tables, write_statistics
 from bundle.store import ResultStore
 
@@ -18,8 +19,8 @@ from bundle.store import ResultStore
 def build_report(output_dir: str | Path) -> Path:
     """Make the report of a study.
 
-    Writes ``report.html``, ``statistics.csv``, ``tables/`` (Markdown, CSV, LaTeX) and ``figures/`` (PNG, PDF). What
-    is missing or can't be read is left out and told on the page.
+    Writes ``report.html``, ``statistics.csv``, ``spectra.csv``, ``tables/`` (Markdown, CSV, LaTeX) and ``figures/``
+    (PNG, PDF). What is missing or can't be read is left out and told on the page.
 
     Args:
         output_dir: of a study that ran, or of which part is left: at least its ``metrics.csv``.
@@ -37,6 +38,7 @@ def build_report(output_dir: str | Path) -> Path:
     store = ResultStore(output_dir)
     tables = paper_tables(results)
     write_paper_tables(results, tables)
+    write_spectra(results)
     statistics = statistics_tables(results, write_statistics(results))
     figures, left_out = draw_figures(results)
     return store.write_text("report.html", report_html(results, tables, statistics, figures, left_out))

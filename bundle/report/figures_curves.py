@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bundle.metrics.spectrum import Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.report.results import TRUTH, StudyResults
+from bundle.report.spectra import texture_region
 from bundle.report.style import PAGE_WIDTH, figure, label, looks
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
@@ -37,9 +38,7 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
         mask = results.truth_mask(nodule)
         if mask is None or not all(results.has(nodule, name) for name in wanted_of):
             continue
-        # where another axis was decimated, each axial slice has some of both: then the whole mask counts
-        axial = facts.axis == 2
-        wanted = mask & np.isin(np.arange(facts.shape[2]), facts.unobserved) if axial else mask
+        axial, wanted = facts.axis == 2, texture_region(mask, facts)
         for name in methods:
             image = results.truth_hu(nodule) if name == TRUTH else results.image_hu(nodule, name)
             if image is None:
