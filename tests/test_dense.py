@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from scipy.interpolate import CubicSpline
@@ -43,6 +43,7 @@ def dense(volume, method, **options):
     gaps=st.lists(st.floats(0.3, 6), min_size=1, max_size=12),
     step=st.floats(0.2, 4),
 )
+@example(gaps=[1.2734375, 1.2734375, 1.322265625, 4.2734375, 5.69921875], step=3.4609375)
 def test_targets_start_at_the_first_slice_and_end_before_the_last(gaps, step):
     positions = np.concatenate([[0.0], np.cumsum(gaps)])
     targets = dense_targets(positions, step)

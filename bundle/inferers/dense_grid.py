@@ -29,7 +29,8 @@ def dense_targets(positions: np.ndarray, slice_spacing: float) -> np.ndarray:
     """
     if not (isinstance(slice_spacing, int | float) and 0 < slice_spacing < np.inf):
         raise InputError(f"slice_spacing is {slice_spacing}, expected mm above 0")
-    count = int(np.floor((positions[-1] - positions[0]) / slice_spacing + PLANE_MM)) + 1
+    # half of the tolerance: what is beyond the last plane by less than that is surely put on it below
+    count = int(np.floor((positions[-1] - positions[0] + PLANE_MM / 2) / slice_spacing)) + 1
     targets = positions[0] + np.arange(count) * float(slice_spacing)
     for z, k in observed_planes(positions, targets):
         targets[z] = positions[k]
