@@ -131,7 +131,7 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
     observed = case.observed_slices(seed, reveal)
     result = inferer.reconstruct(observed)
     seconds = time.perf_counter() - start
-    for name in ("image", "mask"):
+    for name in ("image", "mask", "error"):
         volume = getattr(result, name)
         if volume is not None:
             volume = np.moveaxis(volume, 2, case.axis)
@@ -139,6 +139,11 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
                 raise InputError(f"the method gave shape {volume.shape}, expected {case.mask.shape}")
             if not np.isfinite(volume).all():
                 raise InputError(f"the method gave {np.count_nonzero(~np.isfinite(volume))} nan voxels")
+            if name == "error" and (volume < 0).any():
+                raise InputError(
+                    f"the method gave a negative expected error in {np.count_nonzero(volume < 0)} voxels: "
+                    "expected 0 or more"
+                )
             setattr(result, name, volume)
     return result, seconds
 

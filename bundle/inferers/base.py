@@ -85,6 +85,8 @@ class Reconstruction:
     Attributes:
         image: (X, Y, Z) float32 or float64, normalised and clipped to [0, 1]; None from a shape inferer.
         mask: (X, Y, Z) bool; None from a density inferer.
+        error: (X, Y, Z) expected absolute error of ``image``, normalised as it is, 0 at observed slices; None from
+            methods that give none.
         notes: one sentence for each documented fallback that was taken.
         history: learning curves by name, one value an epoch.
         state: the fitted network's state dict, if there is one.
@@ -93,6 +95,7 @@ class Reconstruction:
 
     image: np.ndarray | None = None
     mask: np.ndarray | None = None
+    error: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
     state: dict[str, torch.Tensor] | None = None
