@@ -1,6 +1,7 @@
 """Every way to fill the gap between observed slices, with one call signature (see :mod:`.base`)."""
 
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.calibration import Calibration, calibrate, load_calibration, read_calibrations
 from bundle.inferers.dense import DenseInferer
 from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
 from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
@@ -9,6 +10,7 @@ from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, m
 from bundle.inferers.stored import StoredInferer, stored_methods
 
 __all__ = [
+    "Calibration",
     "CubicInferer",
     "DenseInferer",
     "ImplicitInferer",
@@ -23,8 +25,11 @@ __all__ = [
     "SignedDistanceInferer",
     "SliceInferer",
     "StoredInferer",
+    "calibrate",
     "coordinate_batches",
+    "load_calibration",
     "morphological",
+    "read_calibrations",
     "signed_distance",
     "stored_methods",
 ]

@@ -17,6 +17,7 @@ import torch
 from monai.inferers import Inferer
 
 from bundle.errors import InputError
+from bundle.inferers.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class ObservedSlices:
         """Largest distance in mm between neighbouring observed slices."""
         return float(np.diff(self.positions).max())
 
+    @property
+    def seen(self) -> np.ndarray:
+        """(Z,) bool: which targets are observed slices."""
+        return np.isclose(self.targets[:, None], self.positions, rtol=0, atol=1e-6).any(axis=1)
+
 
 @dataclass
 class Reconstruction:
@@ -108,6 +114,8 @@ class SliceInferer(Inferer):
     Attributes:
         kind: ``"density"`` (reads ``observed.image``, gives ``image``) or ``"shape"`` (reads
             ``observed.mask``, gives ``mask``).
+        calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
+            taken as it is, and there are no intervals.
 
     Example:
         >>> from bundle.inferers import LinearInferer
@@ -116,6 +124,7 @@ class SliceInferer(Inferer):
     """
 
     kind: Literal["density", "shape"] = "density"
+    calibration: Calibration | None = None
 
     @abstractmethod
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
@@ -176,6 +185,31 @@ class SliceInferer(Inferer):
             results.append(self._run(observed, network))
         out = np.stack(results).reshape(*array.shape[:-1], len(wanted)).astype(np.float32)
         return torch.as_tensor(out, device=inputs.device) if isinstance(inputs, torch.Tensor) else out
+
+    def expected_error(self, raw: np.ndarray, observed: ObservedSlices) -> np.ndarray:
+        """What a method gives as ``Reconstruction.error``: its raw error times the calibration's scale.
+
+        The one place where the scale is applied.
+
+        Args:
+            raw: (X, Y, Z) the method's own estimate at the targets, normalised, 0 or more.
+            observed: what was reconstructed from.
+
+        Returns:
+            (X, Y, Z) float32, a new array; 0 at the observed slices.
+
+        Example:
+            >>> from bundle.inferers import LinearInferer
+            >>> seen = ObservedSlices(np.zeros((1, 1, 2)), None, np.array([0.0, 2.0]), np.arange(3.0))
+            >>> method = LinearInferer()
+            >>> method.calibration = Calibration(0.5, (0.9,), (2.0,))
+            >>> method.expected_error(np.full((1, 1, 3), 0.5), seen).ravel().tolist()
+            [0.0, 0.25, 0.0]
+        """
+        scale = 1.0 if self.calibration is None else self.calibration.scale
+        error = (np.asarray(raw) * scale).astype(np.float32)
+        error[..., observed.seen] = 0
+        return error
 
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
         """One volume; inferers that take a network override this."""

@@ -14,6 +14,7 @@ import torch
 
 HU_MIN = -1000.0
 HU_MAX = 400.0
+HU_RANGE = HU_MAX - HU_MIN  # HU that a difference of 1 between normalised values stands for
 
 
 def to_unit(hu: Any) -> Any:
