@@ -21,7 +21,8 @@ from monai.data import MetaTensor
 from bundle.data import save_nifti
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
-from bundle.transforms import Decimate, observed_indices, to_hu, to_unit
+from bundle.inferers.calibration import check_errors
+from bundle.transforms import HU_RANGE, Decimate, observed_indices, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -128,9 +129,21 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
     if isinstance(inferer, StoredInferer):
         result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
         return result, time.perf_counter() - start
-    observed = case.observed_slices(seed, reveal)
-    result = inferer.reconstruct(observed)
+    result = inferer.reconstruct(case.observed_slices(seed, reveal))
     seconds = time.perf_counter() - start
+    return on_case(case, result), seconds
+
+
+def on_case(case: Case, result: Reconstruction) -> Reconstruction:
+    """Check what a method gave, and put its axes, the decimated one last, into the order of the case.
+
+    Args:
+        case: it was reconstructed from.
+        result: as the method gave it; changed in place.
+
+    Raises:
+        InputError: a shape other than the crop's, voxels that aren't finite, or a negative expected error.
+    """
     for name in ("image", "mask", "error"):
         volume = getattr(result, name)
         if volume is not None:
@@ -139,13 +152,10 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
                 raise InputError(f"the method gave shape {volume.shape}, expected {case.mask.shape}")
             if not np.isfinite(volume).all():
                 raise InputError(f"the method gave {np.count_nonzero(~np.isfinite(volume))} nan voxels")
-            if name == "error" and (volume < 0).any():
-                raise InputError(
-                    f"the method gave a negative expected error in {np.count_nonzero(volume < 0)} voxels: "
-                    "expected 0 or more"
-                )
+            if name == "error":
+                check_errors(volume)
             setattr(result, name, volume)
-    return result, seconds
+    return result
 
 
 def save_truth(folder: Path, case: Case) -> None:
@@ -157,7 +167,7 @@ def save_truth(folder: Path, case: Case) -> None:
 
 
 def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks: Mapping[float, np.ndarray]) -> None:
-    """Save what a method gave: image in HU or mask, thresholded masks, network state, learning curves.
+    """Save what a method gave: image in HU or mask, thresholded masks, expected error, network state, learning curves.
 
     Args:
         folder: where to.
@@ -169,6 +179,8 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
         save_nifti(folder / "image.nii.gz", to_hu(result.image), case.affine)
     if result.mask is not None:
         save_nifti(folder / "mask.nii.gz", result.mask, case.affine)
+    if result.error is not None:
+        save_nifti(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
     for threshold, mask in masks.items():
         save_nifti(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
     if result.state is not None:

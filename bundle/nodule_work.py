@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundle.case import Case, Crop, nodule_seed, prepare, reconstruct, save_reconstruction, save_truth
+from bundle.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
 from bundle.data import NoduleSource
 from bundle.errors import InputError
 from bundle.inferers import ImplicitInferer, Reconstruction, SliceInferer, StoredInferer
-from bundle.metrics import NoduleEvaluator, TextureEvaluator
+from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.transforms import Decimate
 from bundle.version import __version__
@@ -29,14 +29,16 @@ log = logging.getLogger("bundle.study")
 
 @dataclass
 class Outcome:
-    """What became of one nodule, by method: rows of metrics and of texture, reason of failure, seconds, how it
-    was computed.
+    """What became of one nodule, by method: rows of metrics, of texture and of uncertainty, reason of failure, seconds,
+    how it was computed.
 
-    The texture has a method more, ``truth``: the CT itself, to compare with.
+    The texture has a method more, ``truth``: the CT itself, to compare with. Only methods that say how far they may
+    be off have rows of uncertainty.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class NoduleWork:
         store: where results lie.
         seed: of the study.
         reveal: whether methods are shown the unobserved slices; for the published protocol alone.
+        uncertainty: measures expected errors, of methods that give them; None: not measured.
     """
 
     source: NoduleSource
@@ -68,6 +71,7 @@ class NoduleWork:
     store: ResultStore
     seed: int
     reveal: bool = False
+    uncertainty: UncertaintyEvaluator | None = None
 
     def __call__(self, index: int, report: Report) -> Outcome:
         """Carry one nodule through every method; failures are recorded, never raised."""
@@ -108,7 +112,7 @@ class NoduleWork:
         for name, inferer in self.inferers.items():
             file = inferer.identity(self.source.ids[index]) if isinstance(inferer, StoredInferer) else None
             wanted[name] = fingerprint(
-                *nodule, name, inferer, self.evaluator, self.texture, self.seed, self.reveal, file
+                *nodule, name, inferer, self.evaluator, self.texture, self.uncertainty, self.seed, self.reveal, file
             )
         return wanted
 
@@ -145,11 +149,26 @@ class NoduleWork:
             if self.texture is not None:
                 texture = self.texture.rows(made.image, case.truth_hu, case.mask, case.observed, case.axis)
             masks = self.evaluator.masks(made.image, case.mask, case.spacing, thickness)
-        result = {"rows": rows, "texture": texture, "seconds": seconds, "notes": made.notes}
-        result["timings"] = made.timings
+        uncertain = self._uncertainty(case, name, made)
+        result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain}
+        result |= {"seconds": seconds, "notes": made.notes, "timings": made.timings}
         with self.store.writing(case.nodule_id, name, wanted, result) as folder:
             save_reconstruction(folder, case, made, masks)
         return result
+
+    def _uncertainty(self, case: Case, name: str, made: Reconstruction) -> list[dict[str, Any]]:
+        """Rows of the expected error; a method without a calibration has none of intervals, and says so."""
+        if self.uncertainty is None or made.error is None or made.image is None:
+            return []
+        calibration = self.inferers[name].calibration
+        if calibration is None:
+            made.notes.append(
+                f"{name} expects errors, but has no calibration: its intervals are not measured; make it by "
+                "scripts/calibrate_uncertainty.py"
+            )
+        intervals = None if calibration is None else calibration.intervals
+        measured = (case.truth_hu, case.mask, case.observed, intervals, case.axis)
+        return self.uncertainty.rows(made.image, made.error, *measured)
 
     def gather(self, index: int, reasons: Mapping[str, str]) -> Outcome:
         """What became of a nodule that another process worked on, from what it stored.
@@ -203,7 +222,7 @@ class NoduleWork:
                 inferer.on_epoch = None
             seconds = (time.perf_counter() - start) / len(cases)
             for (case, wanted), made in zip(cases, results, strict=True):
-                self._keep(case, name, wanted, made, seconds)
+                self._keep(case, name, wanted, on_case(case, made), seconds)
 
     def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
@@ -215,6 +234,7 @@ class NoduleWork:
 def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
     outcome.rows[name] = result["rows"]
     outcome.texture[name] = result["texture"]
+    outcome.uncertainty[name] = result["uncertainty"]
     outcome.seconds[name] = result["seconds"]
     outcome.timings[name] = result["timings"]
 

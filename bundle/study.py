@@ -22,9 +22,9 @@ import torch
 from bundle.case import Crop
 from bundle.data import NoduleSource
 from bundle.errors import InputError, exit_on_mistake
-from bundle.inferers import SliceInferer
+from bundle.inferers import SliceInferer, read_calibrations
 from bundle.inferers.names import chosen_names
-from bundle.metrics import NoduleEvaluator, TextureEvaluator
+from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.nodule_work import NoduleWork, Outcome
 from bundle.report.tables import write_tables
 from bundle.shards import Shard, ShardBoard
@@ -49,6 +49,9 @@ class Study:
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
         texture: makes what measures texture; None: it is not measured.
+        uncertainty: makes what measures expected errors; None: they are not measured.
+        calibration: file that makes methods' expected errors right in size, and gives their intervals, by method;
+            None: they are as the methods have them, and there are no intervals.
         shard: this process's share of the nodules; None: all of them.
         stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
         report: write ``report.html`` at the end, if what it needs is installed.
@@ -79,6 +82,8 @@ class Study:
         shard: Callable[[], Shard] | None = None,
         stack: bool | None = None,
         report: bool = True,
+        uncertainty: Callable[[], UncertaintyEvaluator] | None = None,
+        calibration: str | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -91,6 +96,8 @@ class Study:
         self.workers = workers
         self.device = device
         self.texture = texture
+        self.uncertainty = uncertainty
+        self.calibration = calibration
         self.reveal_unobserved = reveal_unobserved
         self.shard = shard
         self.stack = str(device).startswith("cuda") if stack is None else stack
@@ -144,9 +151,13 @@ class Study:
         store = ResultStore(self.output_dir)
         source = self.source()
         inferers = {name: known[name]() for name in names}
+        calibrations = {} if self.calibration is None else read_calibrations(self.calibration)
+        for name, inferer in inferers.items():
+            inferer.calibration = calibrations.get(name, inferer.calibration)
         texture = None if self.texture is None else self.texture()
+        uncertainty = None if self.uncertainty is None else self.uncertainty()
         parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
-        return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved)
+        return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved, uncertainty)
 
 
 def engine_lines(outcomes: Iterable[Outcome], methods: Sequence[str]) -> list[str]:
@@ -185,6 +196,7 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "methods": describe(work.inferers),
         "evaluator": describe(work.evaluator),
         "texture": describe(work.texture),
+        "uncertainty": describe(work.uncertainty),
         "versions": package_versions(),
     }
 

@@ -37,7 +37,7 @@ def test_noise_in_the_unobserved_slices_changes_nothing(method, axis):
         case = prepare(item_of(image, label), crop, decimate)
         made, _ = reconstruct(case, parser.get_parsed_content("inferers")[method](), seed=3)
         results.append(made)
-    for name in ("image", "mask"):
+    for name in ("image", "mask", "error"):
         one, other = (getattr(made, name) for made in results)
         assert (one is None) is (other is None)
         if one is not None:

@@ -17,6 +17,7 @@ class Outcome:
     failures: dict = field(default_factory=dict)
     seconds: dict = field(default_factory=dict)
     texture: dict = field(default_factory=dict)
+    uncertainty: dict = field(default_factory=dict)
 
 
 def row(metric, value, slices="unobserved", region="global", threshold=None):

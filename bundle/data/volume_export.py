@@ -24,6 +24,9 @@ class SaveVolumed(SaveImaged):
     A ``SaveImaged``, so that whoever leaves MONAI's saver out, as MONAI Label does, leaves this one out; unlike it,
     HU are rounded, not cut, and the affine is the volume's own.
 
+    A volume that says how far it may be off, ``meta["expected_error"]`` (X, Y, Z) in HU, has this saved beside it, as
+    ``..._<postfix>_uncertainty.nii.gz``.
+
     Args:
         keys: of MetaTensors (1, X, Y, Z).
         output_dir: where to; made if absent.
@@ -51,14 +54,19 @@ class SaveVolumed(SaveImaged):
         for key in self.key_iterator(out):
             volume = out[key]
             source = Path(str(volume.meta.get("filename_or_obj", "volume"))).name
-            path = self.folder / f"{source.removesuffix('.gz').removesuffix('.nii')}_{self.postfix}.nii.gz"
-            voxels = volume[0].numpy()
+            stem = self.folder / f"{source.removesuffix('.gz').removesuffix('.nii')}_{self.postfix}"
+            voxels, expected = volume[0].numpy(), volume.meta.get("expected_error")
+            path = Path(f"{stem}.nii.gz")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 save_nifti(path, voxels > 0 if volume.meta.get("content") == "mask" else voxels, _affine(volume))
+                log.info("saved %s", path)
+                if expected is not None:
+                    path = Path(f"{stem}_uncertainty.nii.gz")
+                    save_nifti(path, np.asarray(expected), _affine(volume), whole=False)
+                    log.info("saved %s", path)
             except OSError as error:
                 raise InputError(f"{path} can't be written ({error.strerror}): choose another folder") from error
-            log.info("saved %s", path)
         return out
 
 
@@ -66,19 +74,22 @@ def _affine(volume: MetaTensor) -> np.ndarray:
     return np.asarray(volume.affine, dtype=float).reshape(4, 4)
 
 
-def save_nifti(path: str | Path, volume: np.ndarray, affine: np.ndarray) -> None:
-    """Save a volume: masks as uint8, HU rounded to int16.
+def save_nifti(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole: bool = True) -> None:
+    """Save a volume: masks as uint8, HU rounded to int16 or, if not ``whole``, as float32.
 
     Args:
         path: ends in .nii.gz.
         volume: (X, Y, Z), bool or HU.
         affine: (4, 4) voxel to RAS mm.
+        whole: whether HU are rounded to whole numbers.
 
     Example:
         >>> save_nifti("dense.nii.gz", np.zeros((4, 4, 4)), np.eye(4))  # doctest: +SKIP
     """
     if volume.dtype == bool:
         data = volume.astype(np.uint8)
+    elif not whole:
+        data = volume.astype(np.float32)
     else:
         # a slice at a time: a whole chest in floating point has no second copy
         data = np.empty(volume.shape, dtype=np.int16)

@@ -22,11 +22,12 @@ from tqdm import tqdm
 from bundle.data import gaps_in_words
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.calibration import read_calibrations
 from bundle.inferers.dense_grid import dense_targets, observed_planes
 from bundle.inferers.dense_tiles import Blend, tiles
 from bundle.inferers.implicit import ImplicitInferer
 from bundle.inferers.names import chosen_names
-from bundle.transforms import slice_positions, to_hu, to_unit
+from bundle.transforms import HU_RANGE, slice_positions, to_hu, to_unit
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class DenseInferer(Inferer):
         overlap: voxels over which neighbouring tiles of a fitted method are blended.
         keep_observed: put observed slices into the result as they are. False where they are averages over their
             thickness and the result is to have thin slices throughout.
+        calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
+            None: they are as the method has them.
         from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
             one, seeded.
         progress: show a progress bar.
@@ -70,6 +73,7 @@ class DenseInferer(Inferer):
         keep_observed: bool = True,
         from_network: bool = False,
         progress: bool = True,
+        calibration: str | None = None,
     ) -> None:
         self.methods = methods
         self.method = method
@@ -80,6 +84,7 @@ class DenseInferer(Inferer):
         self.keep_observed = keep_observed
         self.from_network = from_network
         self.progress = progress
+        self.calibration = calibration
         self.on_progress: Callable[[float], None] | None = None
         self.notes: list[str] = []
 
@@ -93,7 +98,8 @@ class DenseInferer(Inferer):
 
         Returns:
             (B, 1, X, Y, Z) MetaTensor, float32 HU, or 0 and 1 from a shape method: the first slice where the input's
-            first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``.
+            first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
+            ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it.
 
         Raises:
             InputError: an unknown method, a spacing of 0 or less, no affine, another number of axes, fewer than two
@@ -102,6 +108,8 @@ class DenseInferer(Inferer):
         name = chosen_names([self.method], list(self.methods), "method")[0]
         made = self.methods[name]
         method = made if isinstance(made, SliceInferer) else made()
+        if self.calibration is not None:
+            method.calibration = read_calibrations(self.calibration).get(name, method.calibration)
         if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
             raise InputError(
                 f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} can't be made dense: "
@@ -141,9 +149,13 @@ class DenseInferer(Inferer):
         if method.kind == "shape" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         channel = data[1] > 0 if method.kind == "shape" else data[0]
-        dense = self._tiled(channel, template, method, name, network)
+        dense, error = self._tiled(channel, template, method, name, network)
         if method.kind == "density":
-            _finish(dense, channel, observed_planes(positions, targets) if self.keep_observed else [])
+            planes = observed_planes(positions, targets) if self.keep_observed else []
+            _finish(dense, channel, planes)
+            if error is not None:
+                error *= HU_RANGE
+                error[..., [z for z, _ in planes]] = 0
         new = affine.copy()
         new[:3, 2] *= step / spacing[2]
         meta = {
@@ -153,13 +165,13 @@ class DenseInferer(Inferer):
             "observed_kept": self.keep_observed,
             "spatial_shape": np.array(dense.shape),
             "original_affine": new,
-        }
+        } | ({} if error is None else {"expected_error": error})
         return MetaTensor(torch.from_numpy(dense)[None], affine=torch.from_numpy(new), meta=meta)
 
     def _tiled(
         self, data: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str, network: Any
-    ) -> np.ndarray:
-        """Run the method tile by tile; (X, Y, Z) float32, still normalised."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run the method tile by tile; (X, Y, Z) float32 and its expected error, both still normalised."""
         fitted = isinstance(method, ImplicitInferer)
         overlap = min(self.overlap, self.tile // 2) if fitted else 0
         # distances in a shape method reach as far as the mask does: one tile
@@ -168,7 +180,8 @@ class DenseInferer(Inferer):
             if method.kind == "density"
             else tiles(data.shape[:2], max(data.shape))
         )
-        blend = Blend((*data.shape[:2], len(template.targets)), parts, overlap)
+        shape = (*data.shape[:2], len(template.targets))
+        blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
         self.notes = []
         with _Progress(name, len(parts), self.progress, self.on_progress) as bar:
             if isinstance(method, ImplicitInferer):
@@ -178,13 +191,19 @@ class DenseInferer(Inferer):
                 values = result.image if method.kind == "density" else result.mask
                 assert values is not None
                 blend.add(part, values)
+                all_give_errors &= result.error is not None
+                if result.error is not None:
+                    # the blend of two values is off by no more than the blend of their errors
+                    errors = Blend(shape, parts, overlap) if errors is None else errors
+                    errors.add(part, result.error)
                 for note in set(result.notes) - set(self.notes):
                     self.notes.append(note)
                     log.info(note)
                 bar.tile()
             if isinstance(method, ImplicitInferer):
                 method.on_epoch = None
-        return blend.volume
+        # a map with holes would look sure where nothing is known
+        return blend.volume, errors.volume if errors is not None and all_give_errors else None
 
     def _reconstruct(
         self, method: SliceInferer, data: np.ndarray, template: ObservedSlices, number: int, network: Any

@@ -3,7 +3,8 @@
 One folder a method, named after it; in it a NIfTI file a nodule: ``<nodule id>.nii.gz`` or
 ``<nodule id>_image.nii.gz`` (HU), or ``<nodule id>_mask.nii.gz`` (not 0 inside) from a shape method. The output
 folder of a study is taken too: ``nodules/<nodule id>/<method>/image.nii.gz`` or ``mask.nii.gz``. A file is on the
-grid of the crop, or on a larger one that holds it, such as the whole scan's.
+grid of the crop, or on a larger one that holds it, such as the whole scan's. Beside an image there may be its
+expected absolute error in HU, ``<nodule id>_uncertainty.nii.gz`` (in a study: ``uncertainty.nii.gz``).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from monai.data import MetaTensor
 from bundle.data import load_volume
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
-from bundle.transforms import to_unit
+from bundle.inferers.calibration import check_errors
+from bundle.transforms import HU_RANGE, to_unit
 
 GRID_TOLERANCE = 1e-2  # of a voxel
+ERROR_END = "_uncertainty.nii.gz"
 
 
 def stored_methods(folder: str | Path) -> dict[str, Callable[[], StoredInferer]]:
@@ -80,9 +83,10 @@ class StoredInferer(SliceInferer):
         raise InputError(f"the reconstructions of {self.method} are files: they can't fill another gap")
 
     def identity(self, nodule_id: str) -> str:
-        """Hash of the nodule's file, so that a changed file is measured anew; empty if there is none."""
-        files = self._files(nodule_id)
-        return hashlib.sha256(files[0].read_bytes()).hexdigest() if files else ""
+        """Hash of the nodule's files, so that a changed file is measured anew; empty if there is none."""
+        files = self._files(nodule_id)[:1]
+        content = b"".join(path.read_bytes() for path in (*files, *self._files(nodule_id, error=True)))
+        return hashlib.sha256(content).hexdigest() if files else ""
 
     def read(self, nodule_id: str, shape: tuple[int, ...], affine: np.ndarray) -> Reconstruction:
         """The stored reconstruction of a nodule on the grid of its crop.
@@ -93,7 +97,7 @@ class StoredInferer(SliceInferer):
             affine: (4, 4) of the crop, voxel to RAS mm.
 
         Raises:
-            InputError: no file, a damaged one, or one whose grid does not hold the crop's.
+            InputError: no file, a damaged one, one whose grid does not hold the crop's, or a negative expected error.
         """
         files = self._files(nodule_id)
         if not files:
@@ -101,16 +105,28 @@ class StoredInferer(SliceInferer):
         volume = _on_grid(load_volume(files[0]), shape, affine, files[0])
         if self.kind == "shape":
             return Reconstruction(mask=volume > 0)
-        return Reconstruction(image=to_unit(volume.astype(np.float64)))
+        result = Reconstruction(image=to_unit(volume.astype(np.float64)))
+        for path in self._files(nodule_id, error=True):
+            error = _on_grid(load_volume(path), shape, affine, path) / HU_RANGE
+            try:
+                check_errors(error)
+            except InputError as fault:
+                raise InputError(f"{path}: {fault}") from None
+            result.error = error
+        return result
 
-    def _files(self, nodule_id: str) -> list[Path]:
+    def _files(self, nodule_id: str, error: bool = False) -> list[Path]:
+        """Of a nodule, or of all for ``*``: files of the reconstruction, or of its expected error."""
         root = Path(self.folder).expanduser()
         if (root / "nodules").is_dir():
-            places = [f"nodules/{nodule_id}/{self.method}/{name}.nii.gz" for name in ("image", "mask")]
+            names = ("uncertainty",) if error else ("image", "mask")
+            places = [f"nodules/{nodule_id}/{self.method}/{name}.nii.gz" for name in names]
         else:
-            places = [f"{self.method}/{nodule_id}{end}.nii.gz" for end in ("_image", "", "_mask")]
-        # an image comes before a mask of the same nodule; "*" alone matches both
-        return list(dict.fromkeys(path for place in places for path in sorted(root.glob(place))))
+            ends = (ERROR_END,) if error else ("_image.nii.gz", ".nii.gz", "_mask.nii.gz")
+            places = [f"{self.method}/{nodule_id}{end}" for end in ends]
+        # an image comes before a mask of the same nodule; "*" alone matches all
+        found = dict.fromkeys(path for place in places for path in sorted(root.glob(place)))
+        return [path for path in found if error or not path.name.endswith(ERROR_END)]
 
 
 def _on_grid(volume: MetaTensor, shape: tuple[int, ...], affine: np.ndarray, path: Path) -> np.ndarray:

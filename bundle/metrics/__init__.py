@@ -1,4 +1,4 @@
-"""Metrics of brightness, shape and texture, built on monai.metrics, with nan and empty masks spelled out."""
+"""Metrics of brightness, shape, texture and uncertainty, built on monai.metrics; nan and empty masks spelled out."""
 
 from bundle.metrics.base import VolumeMetric
 from bundle.metrics.evaluator import NoduleEvaluator, explain_undefined
@@ -37,11 +37,28 @@ from bundle.metrics.texture import (
     sd_hu,
     sd_ratio,
 )
+from bundle.metrics.uncertainty import (
+    ErrorMapMetric,
+    ErrorRankCorrelation,
+    ErrorRatio,
+    IntervalCoverage,
+    IntervalWidth,
+    UncertaintyEvaluator,
+    coverage,
+    error_rank_correlation,
+    error_ratio,
+    interval_width,
+)
 
 __all__ = [
     "Density",
     "DiceScore",
+    "ErrorMapMetric",
+    "ErrorRankCorrelation",
+    "ErrorRatio",
     "HausdorffMM",
+    "IntervalCoverage",
+    "IntervalWidth",
     "MaskMetric",
     "NoduleEvaluator",
     "RegionKurtosis",
@@ -55,13 +72,18 @@ __all__ = [
     "RegionSSIM",
     "Spectrum",
     "TextureEvaluator",
+    "UncertaintyEvaluator",
     "VolumeError",
     "VolumeMetric",
+    "coverage",
     "dice_score",
+    "error_rank_correlation",
+    "error_ratio",
     "explain_undefined",
     "folded_ssim",
     "hausdorff_mm",
     "hu_density",
+    "interval_width",
     "kurtosis",
     "mae",
     "mean_hu",

@@ -15,6 +15,7 @@ from bundle.store import ResultStore
 
 RADIOMETRIC = {"mae": ("MAE", 3), "rmse": ("RMSE", 3), "psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3)}
 GEOMETRIC = {"dsc": ("DSC", 3), "hd_mm": ("HD mm", 2), "arve": ("ARVE", 3)}
+REGIONS = {"global": "over the field of view", "tumour": "in the tumour"}
 SLICES = {
     "unobserved": "all unobserved slices",
     "interpolated": "unobserved slices between observed ones",
@@ -25,10 +26,11 @@ Summaries = Mapping[tuple, Summary]
 
 
 class NoduleOutcome(Protocol):
-    """What the tables need of one nodule: rows, texture, failures and seconds, each by method."""
+    """What the tables need of one nodule: rows, texture, uncertainty, failures and seconds, each by method."""
 
     rows: dict[str, list[dict[str, Any]]]
     texture: dict[str, list[dict[str, Any]]]
+    uncertainty: dict[str, list[dict[str, Any]]]
     failures: dict[str, str]
     seconds: dict[str, float]
 
@@ -60,6 +62,7 @@ def write_tables(
         for name in ("truth", *names)
         for row in outcome.texture.get(name, [])
     ]
+    uncertainty = uncertainty_rows(outcomes, names)
     failures = [
         {"nodule_id": nodule_id, "method": name, "reason": outcome.failures[name]}
         for nodule_id, outcome in outcomes
@@ -74,12 +77,63 @@ def write_tables(
     ]
     store.write_text("metrics.csv", to_csv(rows))
     store.write_text("texture.csv", to_csv(texture))
+    if uncertainty:
+        store.write_text("uncertainty.csv", to_csv(uncertainty))
+    else:
+        (store.root / "uncertainty.csv").unlink(missing_ok=True)  # of a run with other methods
     store.write_text("failures.csv", to_csv(failures, ("nodule_id", "method", "reason")))
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)
     store.write_text("summary.csv", summary_csv(summaries, kind))
     store.write_text("summary.md", summary_markdown(summaries, names, kind, len(outcomes), failures))
-    return main_figures(summaries, names, kind)
+    return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(uncertainty), names)
+
+
+def uncertainty_rows(outcomes: Sequence[tuple[str, NoduleOutcome]], methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of ``uncertainty.csv``: none of a method that never says how far it may be off.
+
+    One that does has rows of nan for the nodules where it failed, so that these are counted.
+    """
+    places: dict[str, dict[tuple, None]] = {}
+    for _, outcome in outcomes:
+        for name in methods:
+            for row in outcome.uncertainty.get(name, []):
+                places.setdefault(name, {})[tuple(row[key] for key in KEY[1:])] = None
+    rows = []
+    for nodule_id, outcome in outcomes:
+        for name, known in places.items():
+            found = {tuple(row[key] for key in KEY[1:]): row["value"] for row in outcome.uncertainty.get(name, [])}
+            for place in known:
+                place_of = dict(zip(KEY[1:], place, strict=True))
+                value = {"value": found.get(place, float("nan"))}
+                rows.append({"nodule_id": nodule_id, "method": name} | place_of | value)
+    return rows
+
+
+def coverage_lines(summaries: Summaries, methods: Sequence[str]) -> str:
+    """A line for each method with intervals: what they are to hold, and what they do; "" where there is none.
+
+    Example:
+        >>> place = ("m", "unobserved", "global", None)
+        >>> found = {(*place, f"coverage_{k}"): Summary(part, 0.02, 5, 0) for k, part in ((50, 0.512), (90, 0.9))}
+        >>> print(coverage_lines(found, ["m"]).strip())
+        m: intervals for 50, 90 % of the voxels hold 51.2, 90.0 % of them over the field of view (n = 5)
+    """
+    lines = []
+    for name in methods:
+        by_region: dict[str, dict[str, Summary]] = {}
+        for (method, slices, region, _, metric), found in summaries.items():
+            if (method, slices) == (name, "unobserved") and metric.startswith("coverage_"):
+                by_region.setdefault(region, {})[metric.removeprefix("coverage_")] = found
+        words = [
+            f"{', '.join(f'{100 * s.mean:.1f}' for s in levels.values())} % of them {REGIONS[region]} "
+            f"(n = {max(s.n for s in levels.values())})"
+            for region, levels in by_region.items()
+        ]
+        if words:
+            nominal = ", ".join(next(iter(by_region.values())))
+            lines.append(f"\n{name}: intervals for {nominal} % of the voxels hold {', '.join(words)}")
+    return "".join(lines)
 
 
 def summary_csv(summaries: Summaries, kind: str) -> str:
