@@ -25,14 +25,14 @@ class ReplayedBatches:
         return self.data.steps
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        places, truth = self.data.epoch(self.epochs)
+        places, truth, weights = self.data.epoch(self.epochs)
         for step in range(len(self)):
             rows = self.data.rows(step)
             kept = self.data.keep(self.steps, self.widths, [layer.p for layer in self.layers])
             for layer, bits in zip(self.layers, kept, strict=True):
                 layer.factor = unpack_keep(bits, rows.stop - rows.start) / (1 - layer.p)
             self.steps += 1
-            yield {"image": places[rows][None], "label": truth[rows][None, :, None]}
+            yield {"image": places[rows][None], "label": torch.stack([truth, weights], dim=-1)[rows][None]}
         self.epochs += 1
 
 

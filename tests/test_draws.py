@@ -19,7 +19,8 @@ def nodule(count, seed=0, batch_size=64, jitter=1e-3):
 @given(st.integers(1, 500), st.integers(1, 100), st.integers(0, 2000))
 def test_an_epoch_visits_every_voxel_once(count, size, epoch):
     data = nodule(count, batch_size=size, jitter=0)
-    places, values = data.epoch(epoch)
+    places, values, weights = data.epoch(epoch)
+    assert torch.equal(weights, torch.ones(count))
     assert sorted(values.tolist()) == list(range(count))
     assert torch.equal(places, values[:, None] * torch.tensor([1.0, 2.0, 3.0]))
     rows = [data.rows(i) for i in range(data.steps)]
@@ -75,7 +76,7 @@ def test_a_stack_draws_what_each_nodule_draws():
     for epochs in ([0, 0, 0], [4, 9, 1]):
         stack.draw(torch.tensor(epochs))
         for i, (data, epoch) in enumerate(zip(nodules, epochs, strict=True)):
-            places, values = data.epoch(epoch)
+            places, values, _ = data.epoch(epoch)
             count = len(data)
             assert torch.equal(stack.places[i].reshape(-1, 3)[:count], places)
             assert torch.equal(stack.truth[i].reshape(-1)[:count], values)

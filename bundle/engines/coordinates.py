@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from bundle.errors import InputError
+
 
 def unit_axis(positions: np.ndarray, low: float, high: float) -> np.ndarray:
     """Scale places along one axis so that [low, high] becomes [-1, 1]; a single place becomes 0.
@@ -51,6 +53,26 @@ def coordinate_grid(shape: tuple[int, int], z: np.ndarray) -> torch.Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
+def checked_weights(weights: torch.Tensor | None, values: torch.Tensor) -> torch.Tensor:
+    """Weights (N,) float32 of values (N,): those given, or ones.
+
+    Raises:
+        InputError: they are not as many as the values, or one is not above 0.
+
+    Example:
+        >>> checked_weights(None, torch.zeros(2)).tolist()
+        [1.0, 1.0]
+    """
+    if weights is None:
+        return torch.ones_like(values)
+    flat = weights.float().reshape(-1)
+    if len(flat) != len(values):
+        raise InputError(f"{len(flat)} weights for {len(values)} voxels: give one for each")
+    if not (torch.isfinite(flat).all() and (flat > 0).all()):
+        raise InputError("a voxel's weight is not above 0: leave voxels out that are not to count")
+    return flat
+
+
 class CoordinateBatches:
     """Shuffled batches of places and values; a data loader for the trainer, made anew by every ``iter``.
 
@@ -63,6 +85,10 @@ class CoordinateBatches:
         values: (N,) normalised brightness.
         batch_size: places a batch; the last batch of a pass holds the rest.
         jitter: standard deviation of the noise on the coordinates, in their own unit.
+        weights: (N,) factor of each place's squared error; None: 1 for all.
+
+    Raises:
+        InputError: the weights are not as many as the values, or one is not above 0.
 
     Example:
         >>> batches = CoordinateBatches(torch.zeros(5, 3), torch.zeros(5), batch_size=2)
@@ -71,10 +97,16 @@ class CoordinateBatches:
     """
 
     def __init__(
-        self, coordinates: torch.Tensor, values: torch.Tensor, batch_size: int = 2048, jitter: float = 1e-4
+        self,
+        coordinates: torch.Tensor,
+        values: torch.Tensor,
+        batch_size: int = 2048,
+        jitter: float = 1e-4,
+        weights: torch.Tensor | None = None,
     ) -> None:
         self.coordinates = coordinates.float()
         self.values = values.float().reshape(-1, 1)
+        self.weights = None if weights is None else checked_weights(weights, self.values[:, 0])[:, None]
         self.batch_size = batch_size
         self.jitter = jitter
 
@@ -83,7 +115,7 @@ class CoordinateBatches:
         return -(-len(self.coordinates) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield ``{"image": (1, N, 3) places, "label": (1, N, 1) values}``.
+        """Yield ``{"image": (1, N, 3) places, "label": (1, N, 1) values}``, or (1, N, 2) values and weights.
 
         The leading axis keeps MONAI from splitting a batch into one item a place.
         """
@@ -92,4 +124,7 @@ class CoordinateBatches:
             places = self.coordinates[chosen]
             if self.jitter > 0:
                 places = places + self.jitter * torch.randn(places.shape)
-            yield {"image": places[None], "label": self.values[chosen][None]}
+            label = self.values[chosen]
+            if self.weights is not None:
+                label = torch.cat([label, self.weights[chosen]], dim=-1)
+            yield {"image": places[None], "label": label[None]}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from bundle.engines.coordinates import checked_weights
 from bundle.engines.counter_random import (
     DROPOUT,
     JITTER,
@@ -27,6 +28,10 @@ class NoduleData:
         seed: settles everything that is drawn.
         batch_size: places a step; the last step of an epoch takes the rest.
         jitter: sd of the noise on the places.
+        weights: (N,) factor of each voxel's squared error; None: 1 for all.
+
+    Raises:
+        InputError: the weights are not as many as the values, or one is not above 0.
 
     Example:
         >>> data = NoduleData(torch.zeros(5, 3), torch.arange(5.0), seed=0, batch_size=2)
@@ -41,9 +46,11 @@ class NoduleData:
         seed: int = 0,
         batch_size: int = 2048,
         jitter: float = 1e-4,
+        weights: torch.Tensor | None = None,
     ) -> None:
         self.coordinates = coordinates.float().contiguous()
         self.values = values.float().reshape(-1)
+        self.weights = checked_weights(weights, self.values)
         self.seed = seed
         self.batch_size = batch_size
         self.jitter = jitter
@@ -62,14 +69,14 @@ class NoduleData:
         """Which rows of :meth:`epoch` a step takes."""
         return slice(step * self.batch_size, min((step + 1) * self.batch_size, len(self)))
 
-    def epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Places (N, 3), moved by the jitter, and values (N,), in the random order of an epoch."""
+    def epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Places (N, 3), moved by the jitter, values (N,) and weights (N,), in the random order of an epoch."""
         index = epoch_counter(epoch, torch.arange(len(self), device=self.values.device))
         order = torch.argsort(order_key(splitmix64(self.keys[ORDER], index)), stable=True)
         places = self.coordinates[order]
         if self.jitter > 0:
             places = places + self.jitter * places_noise(self.keys[JITTER], index)
-        return places, self.values[order]
+        return places, self.values[order], self.weights[order]
 
     def keep(self, step: int, widths: Sequence[int], drops: Sequence[float]) -> list[torch.Tensor]:
         """Units that each dropout layer keeps in a step of the whole fit, packed.

@@ -62,7 +62,7 @@ class NoduleFit:
         return self.options.rate(self.epochs)
 
     def end_epoch(self, loss: float) -> None:
-        """Write an epoch down: its mean squared error over the voxels."""
+        """Write an epoch down: its mean squared error over the voxels, weighted."""
         self.history["lr"].append(self.rate)
         self.history["loss"].append(loss)
         self.epochs += 1
@@ -103,11 +103,11 @@ class NativePath:
 
     def _epoch(self, fit: NoduleFit) -> float:
         data, rate, total = fit.data, fit.rate, 0.0
-        places, truth = data.epoch(fit.epochs)
+        places, truth, weights = data.epoch(fit.epochs)
         for i in range(data.steps):
             rows = data.rows(i)
             count = rows.stop - rows.start
-            weight = torch.full((count,), 1 / count)
+            weight = weights[rows] * (1 / count)
             keep = self.step.keep(data, fit.steps + i)
             error, gradient = self.step.gradient(fit.parameters, places[rows], truth[rows], weight, keep)
             self.step.update(

@@ -151,4 +151,4 @@ class _Inner:
 def _as_data(batches: Data, seed: int) -> NoduleData:
     if isinstance(batches, NoduleData):
         return batches
-    return NoduleData(batches.coordinates, batches.values, seed, batches.batch_size, batches.jitter)
+    return NoduleData(batches.coordinates, batches.values, seed, batches.batch_size, batches.jitter, batches.weights)

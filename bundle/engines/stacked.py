@@ -50,7 +50,7 @@ class StackData:
     Attributes:
         places: (S, steps, rows, 3) of the epoch last drawn; steps and rows beyond a nodule's own hold zeros.
         truth: (S, steps, rows).
-        weight: (S, steps, rows): 1 / number of places in the step, 0 beyond.
+        weight: (S, steps, rows): the place's weight / number of places in the step, 0 beyond.
     """
 
     def __init__(self, data: Sequence[NoduleData], device: torch.device | str) -> None:
@@ -63,13 +63,13 @@ class StackData:
         self._index = torch.cat([torch.arange(len(d)) for d in data])
         slot = self._number * capacity + self._index
         per_step = torch.bincount(slot // self.batch_size, minlength=shape[0] * shape[1])
-        weight = torch.zeros(len(data) * capacity)
-        weight[slot] = 1 / per_step.repeat_interleave(self.batch_size)[slot].float()
+        self._share = 1 / per_step.repeat_interleave(self.batch_size)[slot].float()
         self._jitter = torch.tensor([d.jitter for d in data])[self._number, None]
         self._jittered = any(d.jitter > 0 for d in data)
         self._coordinates = torch.cat([d.coordinates.cpu() for d in data])
         self._values = torch.cat([d.values.cpu() for d in data])
-        for name in ("_number", "_index", "_jitter", "_coordinates", "_values"):
+        self._weights = torch.cat([d.weights.cpu() for d in data])
+        for name in ("_number", "_index", "_jitter", "_coordinates", "_values", "_weights", "_share"):
             setattr(self, name, getattr(self, name).to(device))
         self._slot = slot.to(device)
         self._keys = {
@@ -77,10 +77,10 @@ class StackData:
         }
         self.places = torch.zeros(*shape, 3, device=device)
         self.truth = torch.zeros(shape, device=device)
-        self.weight = weight.reshape(shape).to(device)
+        self.weight = torch.zeros(shape, device=device)
 
     def draw(self, epochs: torch.Tensor) -> None:
-        """Draw an epoch into ``places`` and ``truth``, the same as :meth:`NoduleData.epoch` of each nodule.
+        """Draw an epoch into ``places``, ``truth`` and ``weight``, the same as :meth:`NoduleData.epoch` of each nodule.
 
         Args:
             epochs: (S,) int64, the epoch of each nodule.
@@ -94,6 +94,7 @@ class StackData:
             places = places + self._jitter * places_noise(self._keys[JITTER], counter)
         self.places.view(-1, 3)[self._slot] = places
         self.truth.view(-1)[self._slot] = self._values[order]
+        self.weight.view(-1)[self._slot] = self._weights[order] * self._share
 
 
 class StackedPath:
@@ -178,7 +179,8 @@ class StackedPath:
     @torch.no_grad()
     def _take_step(self, active: int) -> None:
         data, k = self._data, slice(active)
-        at = self._index
+        # a capture warms up by running ahead of the epoch's last step
+        at = self._index.clamp(max=data.places.shape[1] - 1)
         places, truth, weight = (t[k].index_select(1, at).squeeze(1) for t in (data.places, data.truth, data.weight))
         keep = packed_keep(
             self._drop_keys[k], self._steps[k], data.batch_size, self._gradient.widths, self._gradient.drops

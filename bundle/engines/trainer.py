@@ -85,10 +85,11 @@ class NoduleTrainer(SupervisedTrainer):
 
     Args:
         network: the coordinate network to fit, in place.
-        batches: re-iterable of ``{"image": (1, N, 3), "label": (1, N, 1)}`` with a length.
+        batches: re-iterable of ``{"image": (1, N, 3), "label": (1, N, 1)}`` with a length; a label of (1, N, 2) holds
+            values and weights.
         options: how to fit.
         device: where to compute.
-        loss_function: of prediction and truth, both (1, N, 1).
+        loss_function: of prediction (1, N, 1) and label; None: :func:`squared_error`.
         handlers: further MONAI or Ignite handlers (anything with ``attach``).
         on_epoch: called after each epoch with (epochs done, epochs in all, mean loss).
         max_epochs: instead of the options' epochs.
@@ -131,7 +132,7 @@ class NoduleTrainer(SupervisedTrainer):
             train_data_loader=batches,
             network=network,
             optimizer=torch.optim.Adam(network.parameters(), lr=self.options.learning_rate),
-            loss_function=loss_function or nn.MSELoss(),
+            loss_function=loss_function or squared_error,
             train_handlers=handlers,
             inferer=inferer,
             decollate=False,
@@ -177,6 +178,23 @@ class NoduleTrainer(SupervisedTrainer):
         engine.history["loss"].append(float(loss))
         if engine._on_epoch is not None:
             engine._on_epoch(engine.state.epoch, engine.options.epochs, float(loss))
+
+
+def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Mean over the places of the squared error, each times its weight if there are weights.
+
+    Args:
+        prediction: (..., N, 1).
+        label: (..., N, 1) values, or (..., N, 2) values and weights.
+
+    Example:
+        >>> squared_error(torch.zeros(2, 1), torch.tensor([[1.0, 0.5], [2.0, 0.25]])).item()
+        0.75
+    """
+    if label.shape[-1] == 1:
+        return nn.functional.mse_loss(prediction, label)
+    value, weight = label.split(1, dim=-1)
+    return (weight * (prediction - value) ** 2).mean()
 
 
 @torch.no_grad()
