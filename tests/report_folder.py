@@ -18,6 +18,7 @@ SHAPE = ("morphological",)
 SHAPE_XYZ = (20, 18, 13)
 SPACING = (0.7, 0.7, 1.0)
 OBSERVED = (0, 5, 10)
+LEVELS = (50.0, 80.0, 90.0, 95.0)
 
 
 def places(method: str) -> list[tuple[str, str, float | None, str]]:
@@ -45,6 +46,7 @@ def write_study(
     failed: Sequence[tuple[str, str]] = (),
     kind: str = "phantom",
     texture: bool = True,
+    unsure: Sequence[str] = (),
 ) -> Path:
     """Write the folder; the value of a metric is 0.1 (nodule + 1) (method + 1), nan where the method failed."""
     ids = [f"n{i}" for i in range(count)]
@@ -70,6 +72,8 @@ def write_study(
     (root / "metrics.csv").write_text(to_csv(rows))
     if texture:
         (root / "texture.csv").write_text(to_csv(textured))
+    if unsure:
+        (root / "uncertainty.csv").write_text(to_csv(uncertainty_rows(ids, unsure, failed)))
     reasons = [{"nodule_id": n, "method": m, "reason": "1 observed slice | too few"} for n, m in failed]
     (root / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
     done = [(n, m) for n in ids for m in methods if (n, m) not in failed]
@@ -86,11 +90,30 @@ def write_study(
     }
     (root / "study.json").write_text(json.dumps(study))
     for i, nodule in enumerate(ids):
-        write_volumes(root / "nodules" / nodule, i, [m for m in methods if (nodule, m) not in failed])
+        write_volumes(root / "nodules" / nodule, i, [m for m in methods if (nodule, m) not in failed], unsure)
     return root
 
 
-def write_volumes(folder: Path, seed: int, methods: Sequence[str]) -> None:
+def uncertainty_rows(ids: Sequence[str], unsure: Sequence[str], failed: Sequence[tuple[str, str]]) -> list[dict]:
+    """Coverage of each level: the level itself in the field of view, 0.05 less in the tumour."""
+    rows = []
+    for i, nodule in enumerate(ids):
+        for method in unsure:
+            for slices in ("unobserved", "interpolated"):
+                for region, less in (("global", 0.0), ("tumour", 0.05)):
+                    values = {f"coverage_{level:g}": level / 100 - less for level in LEVELS}
+                    values |= {f"width_hu_{level:g}": 3.0 * level + i for level in LEVELS}
+                    values |= {"error_ratio": 1.0 + less, "rank_correlation": 0.4}
+                    gone = (nodule, method) in failed
+                    head = {"nodule_id": nodule, "method": method, "slices": slices, "region": region}
+                    rows += [
+                        head | {"threshold_hu": None, "metric": m, "value": float("nan") if gone else v}
+                        for m, v in values.items()
+                    ]
+    return rows
+
+
+def write_volumes(folder: Path, seed: int, methods: Sequence[str], unsure: Sequence[str] = ()) -> None:
     """Truth, reconstructions, masks and a learning curve of one nodule."""
     hu, mask = small_nodule(SHAPE_XYZ, seed)
     rng = np.random.default_rng(seed)
@@ -103,6 +126,8 @@ def write_volumes(folder: Path, seed: int, methods: Sequence[str]) -> None:
         made = (hu + rng.normal(0, 40, hu.shape)).clip(-1000, 400).astype(np.int16)
         if method in DENSITY:
             save(folder / method / "image.nii.gz", made)
+            if method in unsure:
+                save(folder / method / "uncertainty.nii.gz", rng.uniform(0, 60, hu.shape).astype(np.float32))
             for threshold in THRESHOLDS:
                 save(
                     folder / method / f"mask_{threshold:+.0f}HU.nii.gz", ((made > threshold) & (mask > 0)).astype("u1")

@@ -13,6 +13,7 @@ from bundle.report.paper_tables import paper_tables, write_paper_tables
 from bundle.report.results import StudyResults
 from bundle.report.spectra import write_spectra
 from bundle.report.statistics_tables import statistics_tables, write_statistics
+from bundle.report.uncertainty_tables import uncertainty_tables
 from bundle.store import ResultStore
 
 
@@ -36,9 +37,9 @@ def build_report(output_dir: str | Path) -> Path:
     """
     results = StudyResults(output_dir)
     store = ResultStore(output_dir)
-    tables = paper_tables(results)
-    write_paper_tables(results, tables)
+    tables, uncertain = paper_tables(results), uncertainty_tables(results)
+    write_paper_tables(results, tables + uncertain)
     write_spectra(results)
     statistics = statistics_tables(results, write_statistics(results))
     figures, left_out = draw_figures(results)
-    return store.write_text("report.html", report_html(results, tables, statistics, figures, left_out))
+    return store.write_text("report.html", report_html(results, tables, statistics, figures, left_out, uncertain))

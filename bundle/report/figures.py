@@ -12,7 +12,8 @@ from bundle.report.figures_curves import (
     figure_texture,
     figure_thresholds,
 )
-from bundle.report.figures_slices import figure_along_gap, figure_errors, figure_masks
+from bundle.report.figures_slices import figure_along_gap, figure_errors, figure_expected_errors, figure_masks
+from bundle.report.figures_uncertainty import figure_reliability
 from bundle.report.results import StudyResults
 from bundle.report.style import save
 
@@ -24,6 +25,11 @@ FIGURES: dict[str, tuple[str, Callable[[StudyResults], Any]]] = {
     "figure5_masks": ("Masks (the paper's Figure 5)", figure_masks),
     "figure_paired": ("Nodule by nodule", figure_paired),
     "figure_learning": ("Learning curves", figure_learning),
+}
+# drawn only where a method says how far it may be off
+UNCERTAINTY_FIGURES: dict[str, tuple[str, Callable[[StudyResults], Any]]] = {
+    "figure_reliability": ("Are intervals as wide as they should be?", figure_reliability),
+    "figure_expected_errors": ("Actual and expected error", figure_expected_errors),
 }
 
 
@@ -51,7 +57,8 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
         the figures, and a sentence for each that could not be drawn or is not complete.
     """
     done, left_out = [], []
-    for name, (title, draw) in FIGURES.items():
+    wanted = FIGURES | (UNCERTAINTY_FIGURES if results.unsure_methods else {})
+    for name, (title, draw) in wanted.items():
         made = draw(results)
         if made is None:
             left_out.append(f"{title}: there is nothing to show, as no method gave what it needs")

@@ -1,4 +1,4 @@
-"""Figures that show slices: errors in HU (the paper's Figure 2), masks (its Figure 5), views along the gap."""
+"""Figures that show slices: errors (the paper's Figure 2), expected errors, masks (its Figure 5), views along gaps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bundle.report.results import TRUTH, NoduleFacts, StudyResults
-from bundle.report.style import LUNG_WINDOW, PAGE_WIDTH, figure, label, nice_limit
+from bundle.report.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, label, nice_limit
 from bundle.report.views import Cut, central_cut, chosen_nodules, outline, through_cuts
 
 ERROR_COLORS = "PuOr"
@@ -70,6 +70,54 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
         f"{_which(results, nodules).capitalize()} of {_count(nodules)}, and error of each method in HU "
         f"({results.kind_words}; lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} "
         "mm). Colours end at the middle one of the methods' 99th percentiles."
+    )
+
+
+def figure_expected_errors(results: StudyResults) -> tuple[Figure, str] | None:
+    """Actual absolute error beside the expected one, on the central unobserved slice of three nodules.
+
+    Returns:
+        the figure and its caption; None if no method says how far it may be off, or no nodule has pictures.
+    """
+    nodules, methods = chosen_nodules(results), results.unsure_methods
+    panels: dict[tuple[str, str], np.ndarray] = {}
+    cuts = {}
+    for nodule in nodules:
+        cuts[nodule] = central_cut(_known(results.truth_mask(nodule)), results.facts[nodule])
+        for method in methods:
+            image, expected = results.image_hu(nodule, method), results.error_hu(nodule, method)
+            if image is not None and expected is not None:
+                actual = np.abs(image - _known(results.truth_hu(nodule)))
+                panels[nodule, method] = np.stack([cuts[nodule].view(v) for v in (actual, expected)])
+    if not panels:
+        return None
+    limit, columns = nice_limit(list(panels.values())), 2 * len(methods) + 1
+    with figure(PAGE_WIDTH, _height(results, cuts, columns) + 0.75) as drawn:
+        axes = drawn.subplots(len(nodules), columns, squeeze=False)
+        shown = None
+        for nodule, row in zip(nodules, axes, strict=True):
+            facts, cut = results.facts[nodule], cuts[nodule]
+            _write(row[0], _nodule_words(results, nodule, cut))
+            for i, method in enumerate(methods):
+                places = row[1 + 2 * i : 3 + 2 * i]
+                if (nodule, method) not in panels:
+                    _write(places[0], "none:\nsee failures")
+                    _write(places[1], "")
+                    continue
+                for place, view in zip(places, panels[nodule, method], strict=True):
+                    shown = _show(place, view, cut, facts, cmap=HEAT, vmin=0, vmax=limit)
+        for i, method in enumerate(methods):
+            axes[0, 1 + 2 * i].set_title(f"{label(method)}:\nactual error")
+            axes[0, 2 + 2 * i].set_title("\nexpected error")
+        assert shown is not None
+        bar = drawn.colorbar(shown, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02, extend="max")
+        bar.set_label("absolute error, HU")
+        bar.outline.set_linewidth(0.4)
+        _finish(drawn)
+    return drawn, (
+        f"Actual absolute error on the {_which(results, nodules)} of {_count(nodules)}, and beside it what the method "
+        f"expects it to be on average, from the observed slices alone ({results.kind_words}; truth clipped to -1000 to "
+        "400 HU as in all measurements). Colours end at the middle one of the methods' 99th percentiles."
     )
 
 

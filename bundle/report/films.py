@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
 from bundle.report.results import NoduleFacts
-from bundle.report.style import LUNG_WINDOW, data_address
+from bundle.report.style import HEAT, LUNG_WINDOW, data_address
 from bundle.report.views import Cut, nodule_centre, outline
 
 LARGEST = (128, 128, 120)
@@ -59,6 +60,20 @@ def film_picture(hu: np.ndarray, window: Window) -> str:
     grey = ((np.clip(part, low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
     film = np.concatenate([Cut(2, k).view(grey) for k in range(grey.shape[2])], axis=1)
     return data_address(Image.fromarray(film), lossless=False)
+
+
+def film_heat(error: np.ndarray, window: Window, limit: float) -> str:
+    """A film of absolute errors in colours, dark for none, as a ``data:`` address.
+
+    Args:
+        error: (X, Y, Z) in HU, 0 or more.
+        window: what to show.
+        limit: HU of the lightest colour.
+    """
+    part = window.crop(error)
+    film = np.concatenate([Cut(2, k).view(part) for k in range(part.shape[2])], axis=1)
+    colors = mpl.colormaps[HEAT](np.clip(film / limit, 0, 1), bytes=True)
+    return data_address(Image.fromarray(colors[..., :3]), lossless=False)
 
 
 def film_outline(mask: np.ndarray, window: Window) -> str:

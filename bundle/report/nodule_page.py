@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bundle.report.films import film_marks, film_outline, film_picture, film_window
+import numpy as np
+
+from bundle.report.films import Window, film_heat, film_marks, film_outline, film_picture, film_window
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.style import label
+from bundle.report.style import label, nice_limit
 from bundle.report.text_table import DASH
 from bundle.report.views import central_cut
 
@@ -113,7 +116,9 @@ def _films(results: StudyResults, nodule: str) -> dict[str, Any] | None:
     across, down, step = facts.spacing
     wide, high, count = window.size
     consensus, of_truth = film_outline(mask, window), film_picture(truth, window)
-    films = [{"label": label(TRUTH), "density": False, "on_truth": False, "picture": of_truth, "outline": ""}]
+    films: list[dict[str, Any]] = [
+        {"label": label(TRUTH), "density": False, "on_truth": False, "picture": of_truth, "outline": ""}
+    ]
     for method in results.methods:
         image = results.image_hu(nodule, method) if method in results.density_methods else None
         found = results.mask(nodule, method, results.main_threshold) if results.has(nodule, method) else None
@@ -128,6 +133,7 @@ def _films(results: StudyResults, nodule: str) -> dict[str, Any] | None:
                 "outline": "" if found is None else film_outline(found, window),
             }
         )
+    films += _heat_films(results, nodule, truth, window)
     observed = [k - window.start[2] for k in facts.observed] if facts.axis == 2 else []
     return {
         "films": films,
@@ -143,3 +149,17 @@ def _films(results: StudyResults, nodule: str) -> dict[str, Any] | None:
         "ratio": f"{wide * across:.4g} / {high * down:.4g}",
         "part": window.size != facts.shape,
     }
+
+
+def _heat_films(results: StudyResults, nodule: str, truth: np.ndarray, window: Window) -> Iterator[dict[str, Any]]:
+    """Films of actual and expected absolute error, of each method that has the latter; all of a nodule in one scale."""
+    panels = {}
+    for method in results.unsure_methods:
+        image, expected = results.image_hu(nodule, method), results.error_hu(nodule, method)
+        if image is not None and expected is not None:
+            panels[method] = {"actual error": np.abs(image - truth), "expected error": expected}
+    limit = nice_limit([window.crop(volume) for pair in panels.values() for volume in pair.values()])
+    for method, pair in panels.items():
+        for words, volume in pair.items():
+            film = {"label": f"{label(method)}, {words}", "density": False, "on_truth": False, "outline": ""}
+            yield film | {"picture": film_heat(volume, window, limit), "limit": f"{limit:g}"}

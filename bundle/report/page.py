@@ -32,6 +32,7 @@ def report_html(
     comparisons: Sequence[PlainTable],
     figures: Sequence[Drawn],
     left_out: Sequence[str] = (),
+    uncertain: Sequence[Table] = (),
 ) -> str:
     """The whole page.
 
@@ -41,6 +42,7 @@ def report_html(
         comparisons: further tables.
         figures: in the order of the page.
         left_out: what could not be shown, one sentence each.
+        uncertain: tables of uncertainty.
 
     Returns:
         HTML that opens from disk, with a script or without.
@@ -57,6 +59,7 @@ def report_html(
         cohort=_cohort(results, nodules),
         protocol=_protocol(results),
         tables=[PlainTable(table.caption, table.columns, tuple(table.cells())) for table in tables],
+        uncertainty=[PlainTable(table.caption, table.columns, tuple(table.cells())) for table in uncertain],
         main_tables=sum(len(table.name) == len("table1") for table in tables),
         statistics=comparisons,
         figures=figures,
@@ -152,7 +155,9 @@ def _cohort(results: StudyResults, nodules: Sequence[Mapping[str, Any]]) -> list
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
     """Each configured part: its class and its parameters."""
-    parts = {name: results.study.get(name) for name in ("crop", "decimate", "evaluator", "texture")}
+    parts = {name: results.study.get(name) for name in ("crop", "decimate", "evaluator", "texture", "uncertainty")}
+    if not results.unsure_methods:
+        del parts["uncertainty"]
     parts |= {f"method {label(name)}": part for name, part in (results.study.get("methods") or {}).items()}
     found = []
     for name, part in parts.items():
@@ -188,7 +193,7 @@ def _undefined(results: StudyResults) -> list[dict[str, Any]]:
     """Values that are undefined though the method did not fail: method, why, and on which nodules."""
     found: dict[tuple[str, str], list[str]] = {}
     failed = {(f["nodule_id"], f["method"]) for f in results.failures}
-    for row in (*results.rows, *results.texture):
+    for row in (*results.rows, *results.texture, *results.uncertainty):
         if math.isfinite(row["value"]) or (row["nodule_id"], row["method"]) in failed:
             continue
         for sentence in explain_undefined([row]) or [f"{row['metric']} is infinite"]:

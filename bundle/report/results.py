@@ -70,6 +70,7 @@ class StudyResults:
     Attributes:
         rows: of ``metrics.csv``.
         texture: rows of ``texture.csv``; none where it is absent.
+        uncertainty: rows of ``uncertainty.csv``; none where no method says how far it may be off.
         failures: rows of ``failures.csv``: nodule_id, method, reason.
         seconds: by (nodule, method).
         study: ``study.json``, empty where it is absent.
@@ -97,7 +98,8 @@ class StudyResults:
         self.failures = self._csv("failures.csv", "failed nodules can be told only by their missing values")
         timings = self._csv("timings.csv", "computing times are unknown")
         self.seconds = {(row["nodule_id"], row["method"]): float(row["seconds"]) for row in timings}
-        self.texture = self._texture()
+        self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
+        self.uncertainty = self._tidy("uncertainty.csv", "the table of uncertainty", expected=False)
         self.facts = {name: facts for name in self.nodules if (facts := self._facts(name)) is not None}
         self._failed = {(row["nodule_id"], row["method"]) for row in self.failures}
 
@@ -121,8 +123,8 @@ class StudyResults:
 
     @cached_property
     def summaries(self) -> dict[tuple, Summary]:
-        """Over nodules, by (method, slices, region, threshold_hu, metric); of metrics and texture."""
-        return summarise_rows([*self.rows, *self.texture])
+        """Over nodules, by (method, slices, region, threshold_hu, metric); of metrics, texture and uncertainty."""
+        return summarise_rows([*self.rows, *self.texture, *self.uncertainty])
 
     @cached_property
     def thresholds(self) -> tuple[float, ...]:
@@ -145,6 +147,12 @@ class StudyResults:
         """Methods that give a mask only."""
         return tuple(name for name in self.methods if name not in self.density_methods)
 
+    @cached_property
+    def unsure_methods(self) -> tuple[str, ...]:
+        """Methods that say how far they may be off."""
+        unsure = {row["method"] for row in self.uncertainty}
+        return tuple(name for name in self.methods if name in unsure)
+
     def values(self, method: str, slices: str, region: str, threshold: float | None, metric: str) -> dict[str, float]:
         """One metric of one method by nodule; nan where it failed."""
         return self._by_key.get((method, slices, region, threshold, metric), {})
@@ -152,7 +160,7 @@ class StudyResults:
     @cached_property
     def _by_key(self) -> dict[tuple, dict[str, float]]:
         by_key: dict[tuple, dict[str, float]] = {}
-        for row in (*self.rows, *self.texture):
+        for row in (*self.rows, *self.texture, *self.uncertainty):
             by_key.setdefault(tuple(row[k] for k in KEY), {})[row["nodule_id"]] = row["value"]
         return by_key
 
@@ -167,6 +175,12 @@ class StudyResults:
     def image_hu(self, nodule_id: str, method: str) -> np.ndarray | None:
         """A reconstruction, (X, Y, Z) float32, HU."""
         return self._hu(nodule_id, method) if self.has(nodule_id, method) else None
+
+    def error_hu(self, nodule_id: str, method: str) -> np.ndarray | None:
+        """The expected absolute error of a reconstruction, (X, Y, Z) float32, HU; None of methods that give none."""
+        if method not in self.unsure_methods or not self.has(nodule_id, method):
+            return None
+        return self._volume(nodule_id, method, "uncertainty")
 
     def mask(self, nodule_id: str, method: str, threshold: float | None = None) -> np.ndarray | None:
         """A method's mask, (X, Y, Z) bool: a density method's at a threshold, a shape method's own."""
@@ -227,14 +241,16 @@ class StudyResults:
             self._note(f"{name} is absent or can't be read: {consequence}")
             return []
 
-    def _texture(self) -> list[dict[str, Any]]:
-        if not (self.root / "texture.csv").exists():
-            self._note("texture.csv is absent: Table 2 (texture) is left out")
+    def _tidy(self, name: str, shown: str, expected: bool) -> list[dict[str, Any]]:
+        """Rows of a file that a study may be without."""
+        if not (self.root / name).exists():
+            if expected:
+                self._note(f"{name} is absent: {shown} is left out")
             return []
         try:
-            return read_rows(self.root / "texture.csv")
+            return read_rows(self.root / name)
         except InputError as fault:
-            self._note(f"Table 2 (texture) is left out: {fault}")
+            self._note(f"{shown} is left out: {fault}")
             return []
 
     def _facts(self, nodule_id: str) -> NoduleFacts | None:

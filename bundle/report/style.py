@@ -24,6 +24,7 @@ from bundle.report.results import TRUTH
 
 PAGE_WIDTH = 180 / 25.4
 LUNG_WINDOW = (-1350.0, 150.0)  # width 1500, level -600 HU
+HEAT = "inferno"  # colours of absolute errors, dark to light
 PRINT_DPI = 300
 SCREEN_DPI = 150
 
