@@ -4,8 +4,11 @@ from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
 from bundle.inferers.calibration import Calibration, calibrate, load_calibration, read_calibrations
 from bundle.inferers.dense import DenseInferer
 from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
+from bundle.inferers.flow import FlowInferer
+from bundle.inferers.gate import GateInferer
 from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
 from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
+from bundle.inferers.kriging import KrigingInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
 from bundle.inferers.stored import StoredInferer, stored_methods
 
@@ -13,7 +16,10 @@ __all__ = [
     "Calibration",
     "CubicInferer",
     "DenseInferer",
+    "FlowInferer",
+    "GateInferer",
     "ImplicitInferer",
+    "KrigingInferer",
     "LinearInferer",
     "MorphologicalInferer",
     "NearestInferer",

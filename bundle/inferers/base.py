@@ -114,6 +114,8 @@ class SliceInferer(Inferer):
     Attributes:
         kind: ``"density"`` (reads ``observed.image``, gives ``image``) or ``"shape"`` (reads
             ``observed.mask``, gives ``mask``).
+        in_plane: whether a voxel depends on its neighbours in plane, so that a large volume that is worked through in
+            tiles needs an overlap.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
             taken as it is, and there are no intervals.
 
@@ -124,6 +126,7 @@ class SliceInferer(Inferer):
     """
 
     kind: Literal["density", "shape"] = "density"
+    in_plane: bool = False
     calibration: Calibration | None = None
 
     @abstractmethod
@@ -223,3 +226,25 @@ def _between(positions: np.ndarray) -> np.ndarray:
     """Four places between each two positions, and the positions themselves (the study's stride of 5)."""
     steps = np.arange(5 * (len(positions) - 1) + 1) / 5
     return np.interp(steps, np.arange(len(positions)), positions)
+
+
+def checked_image(observed: ObservedSlices, method: str) -> np.ndarray:
+    """The observed image in float64, if there is one and it can be computed with.
+
+    Args:
+        observed: the slices that were kept.
+        method: named in the error.
+
+    Raises:
+        InputError: there is no image, or it holds nan or infinite values.
+
+    Example:
+        >>> checked_image(ObservedSlices(np.ones((1, 1, 2), "f4"), None, np.arange(2.0), np.arange(2.0)), "x").dtype
+        dtype('float64')
+    """
+    if observed.image is None:
+        raise InputError(f"{method} needs the observed image and got none: give one")
+    bad = np.count_nonzero(~np.isfinite(observed.image))
+    if bad:
+        raise InputError(f"{bad} observed voxel(s) are nan or infinite: repair the image before {method}")
+    return np.asarray(observed.image, dtype=np.float64)

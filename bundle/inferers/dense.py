@@ -41,7 +41,7 @@ class DenseInferer(Inferer):
         slice_spacing: mm between the new slices; None: the pixel spacing along x.
         seed: of whatever is random in the method.
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
-        overlap: voxels over which neighbouring tiles of a fitted method are blended.
+        overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
         keep_observed: put observed slices into the result as they are. False where they are averages over their
             thickness and the result is to have thin slices throughout.
         calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
@@ -172,8 +172,7 @@ class DenseInferer(Inferer):
         self, data: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str, network: Any
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the method tile by tile; (X, Y, Z) float32 and its expected error, both still normalised."""
-        fitted = isinstance(method, ImplicitInferer)
-        overlap = min(self.overlap, self.tile // 2) if fitted else 0
+        overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
         # distances in a shape method reach as far as the mask does: one tile
         parts = (
             tiles(data.shape[:2], self.tile, overlap)

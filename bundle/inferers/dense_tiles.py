@@ -1,7 +1,7 @@
 """Work through a volume in tiles of its x-y plane, so that memory is bounded, and join what comes out.
 
-Tiles reach through all slices. A method that treats each voxel column by itself needs no overlap; what is fitted to
-a tile is blended with its neighbours', linearly over the overlap.
+Tiles reach through all slices. A method that treats each voxel column by itself needs no overlap; what looks around in
+plane, or is fitted to a tile, is blended with the neighbouring tiles', linearly over the overlap.
 """
 
 from __future__ import annotations

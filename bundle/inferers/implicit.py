@@ -59,6 +59,7 @@ class ImplicitInferer(SliceInferer):
     """
 
     kind = "density"
+    in_plane = True
 
     def __init__(
         self,
@@ -107,10 +108,7 @@ class ImplicitInferer(SliceInferer):
 
     def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
         for observed in many:
-            if observed.image is None:
-                raise InputError("an implicit reconstruction needs observed slices of brightness, got none")
-            if not np.isfinite(observed.image).all():
-                raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
+            check_brightness(observed)
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         # MONAI Label and evaluators call inferers under no_grad
         with torch.random.fork_rng(), torch.enable_grad():
@@ -180,6 +178,18 @@ class ImplicitInferer(SliceInferer):
             image = with_observed(image, observed)
         state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         return Reconstruction(image=image, history=history, state=state, timings=timings)
+
+
+def check_brightness(observed: ObservedSlices) -> None:
+    """Refuse slices that no network can be fitted to.
+
+    Raises:
+        InputError: there is no image, or it holds nan or infinite values.
+    """
+    if observed.image is None:
+        raise InputError("an implicit reconstruction needs observed slices of brightness, got none")
+    if not np.isfinite(observed.image).all():
+        raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
 
 
 def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
 
 Beyond = Literal["extrapolate", "hold"]
 
@@ -93,7 +93,7 @@ def cubic_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     weights = CubicSpline(positions, np.eye(len(positions)))(targets)
     # at an observed slice the spline is that slice, but for rounding
-    return np.where(_at_observed(positions, targets)[:, None], linear_weights(positions, targets), weights)
+    return np.where(at_observed(positions, targets)[:, None], linear_weights(positions, targets), weights)
 
 
 def pchip(values: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def pchip(values: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.
         array([[0.    , 0.3125]])
     """
     out = np.empty((*values.shape[:-1], len(targets)))
-    seen = np.flatnonzero(_at_observed(positions, targets))
+    seen = np.flatnonzero(at_observed(positions, targets))
     source = np.argmax(nearest_weights(positions, targets[seen]), axis=1)
     # one row of the volume at a time: scipy keeps four coefficients for each piece of each column
     for row, filled in zip(_rows(values), _rows(out), strict=True):
@@ -133,8 +133,13 @@ def held(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.clip(targets, positions[0], positions[-1])
 
 
-def _at_observed(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(Z,) bool: the target is an observed position."""
+def at_observed(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(Z,) bool: the target is an observed position.
+
+    Example:
+        >>> at_observed(np.array([0.0, 5.0]), np.array([0.0, 2.0, 5.0]))
+        array([ True, False,  True])
+    """
     fraction = bracket(positions, targets)[2]
     return (fraction == 0) | (fraction == 1)
 
@@ -169,14 +174,9 @@ class _InterpolationInferer(SliceInferer):
         Raises:
             InputError: there is no image, or it holds nan or infinite values.
         """
-        name, positions = type(self).__name__, observed.positions
-        if observed.image is None:
-            raise InputError(f"{name} needs the observed image and got none: give one")
-        bad = np.count_nonzero(~np.isfinite(observed.image))
-        if bad:
-            raise InputError(f"{bad} observed voxel(s) are nan or infinite: repair the image before {name}")
+        observed_image, positions = checked_image(observed, type(self).__name__), observed.positions
         targets = held(positions, observed.targets) if self.beyond == "hold" else observed.targets
-        image = self._fill(observed.image, positions, targets)
+        image = self._fill(observed_image, positions, targets)
         if self.clip:
             np.clip(image, 0, 1, out=image)
         return Reconstruction(image=image, notes=self._notes(len(positions)))
@@ -187,7 +187,7 @@ class _InterpolationInferer(SliceInferer):
 
     def _fill(self, image: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(X, Y, Z) float64."""
-        return np.asarray(image, dtype=np.float64) @ self._weights(positions, targets).T
+        return image @ self._weights(positions, targets).T
 
     def _notes(self, n_slices: int) -> list[str]:
         """One sentence if the slices are too few for the method's order."""
@@ -278,7 +278,7 @@ class PchipInferer(_InterpolationInferer):
         super().__init__(beyond, clip)
 
     def _fill(self, image: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        return pchip(np.asarray(image, dtype=np.float64), positions, targets)
+        return pchip(image, positions, targets)
 
     def _notes(self, n_slices: int) -> list[str]:
         return ["2 observed slices are too few for PCHIP: a line was used"] if n_slices == 2 else []
