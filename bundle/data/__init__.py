@@ -13,6 +13,7 @@ from bundle.data.phantom import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
 from bundle.data.volume import LoadMaskd, LoadVolumed, gaps_in_words, load_mask, load_volume, volumes
 from bundle.data.volume_export import SaveVolumed, save_nifti
+from bundle.data.windows import WindowDataset, WindowOptions, fold_of, in_folds, patient_of, windows_at
 
 __all__ = [
     "CtVolume",
@@ -26,12 +27,16 @@ __all__ = [
     "SaveDicomSeriesd",
     "SaveVolumed",
     "SeriesGeometry",
+    "WindowDataset",
+    "WindowOptions",
     "check_empty_folder",
     "cluster_by_ids",
     "consensus_mask",
     "datalist_entries",
     "find_series",
+    "fold_of",
     "gaps_in_words",
+    "in_folds",
     "lidc_clusters",
     "lidc_entries",
     "load_cohort",
@@ -41,10 +46,12 @@ __all__ = [
     "make_item",
     "make_phantom",
     "open_source",
+    "patient_of",
     "read_geometry",
     "read_series",
     "read_voxels",
     "save_nifti",
     "volumes",
+    "windows_at",
     "write_series",
 ]
