@@ -23,7 +23,8 @@ def figure_reliability(results: StudyResults) -> tuple[Figure, str] | None:
     if not levels:
         return None
     styles, methods = looks(results.methods), results.unsure_methods
-    with figure(PAGE_WIDTH, 3.2) as drawn:
+    lowest = 0.4
+    with figure(PAGE_WIDTH, 3.4) as drawn:
         axes = drawn.subplots(1, 2, sharex=True, sharey=True)
         for place, (region, words) in zip(axes, PANELS.items(), strict=True):
             place.plot([0, 1], [0, 1], color="#9a9a9a", linewidth=0.8, label="as meant")
@@ -41,11 +42,13 @@ def figure_reliability(results: StudyResults) -> tuple[Figure, str] | None:
                 x = nominal + 0.006 * (i - (len(methods) - 1) / 2)
                 look = styles[name]
                 place.plot(x, mean, color=look.color, linestyle=look.linestyle, marker=look.marker, label=label(name))
+                lowest = min(lowest, *low, *mean)
                 place.vlines(x, low, high, color=look.color, linewidth=0.8, alpha=0.7)
             place.set_title(words, loc="left")
-            place.set(xlabel="nominal: voxels that an interval is meant to hold", xlim=(0.4, 1), ylim=(0, 1.02))
+            place.set(xlabel="nominal: voxels that an interval is meant to hold", xlim=(0.4, 1))
             place.xaxis.set_major_formatter(PercentFormatter(1))
             place.yaxis.set_major_formatter(PercentFormatter(1))
+        axes[0].set_ylim(lowest - 0.02, 1.02)
         axes[0].set_ylabel("actual: voxels that it holds")
         axes[1].legend()
     count = max(s.n for key, s in results.summaries.items() if key[4].startswith("coverage_"))
