@@ -7,8 +7,12 @@ from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
 from bundle.inferers.flow import FlowInferer
 from bundle.inferers.gate import GateInferer
 from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
+from bundle.inferers.implicit_error import RawError
+from bundle.inferers.implicit_field import NoduleField
+from bundle.inferers.implicit_mm import MillimetreSirenInferer
 from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.kriging import KrigingInferer
+from bundle.inferers.prior import PriorInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
 from bundle.inferers.stored import StoredInferer, stored_methods
 
@@ -21,12 +25,16 @@ __all__ = [
     "ImplicitInferer",
     "KrigingInferer",
     "LinearInferer",
+    "MillimetreSirenInferer",
     "MorphologicalInferer",
     "NearestInferer",
+    "NoduleField",
     "ObservedSlices",
     "PchipInferer",
+    "PriorInferer",
     "ProfileInferer",
     "ProfileMean",
+    "RawError",
     "Reconstruction",
     "SignedDistanceInferer",
     "SliceInferer",
