@@ -143,7 +143,7 @@ def test_voxels_that_are_no_number(value):
 
 
 def test_no_brightness_or_unknown_engine():
-    with pytest.raises(InputError, match="brightness"):
+    with pytest.raises(InputError, match="needs the observed image"):
         inferer().reconstruct(observed(image=None, mask=np.ones((20, 18, 3), bool)))
     with pytest.raises(InputError, match="engine is 'fast'"):
         inferer("fast")

@@ -228,7 +228,7 @@ def test_arguments_that_make_no_sense(changes, message):
 
 
 def test_slices_that_cannot_be_fitted():
-    with pytest.raises(InputError, match="brightness"):
+    with pytest.raises(InputError, match="needs the observed image"):
         inferer().reconstruct(observed(image=None, mask=np.ones((20, 18, 3), bool)))
     broken = observed()
     broken.image[0, 0, 0] = np.nan

@@ -28,7 +28,7 @@ from bundle.engines import (
     unit_axis,
 )
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
 
 
 class ImplicitInferer(SliceInferer):
@@ -108,7 +108,7 @@ class ImplicitInferer(SliceInferer):
 
     def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
         for observed in many:
-            check_brightness(observed)
+            checked_image(observed, "an implicit reconstruction")
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         # MONAI Label and evaluators call inferers under no_grad
         with torch.random.fork_rng(), torch.enable_grad():
@@ -178,18 +178,6 @@ class ImplicitInferer(SliceInferer):
             image = with_observed(image, observed)
         state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         return Reconstruction(image=image, history=history, state=state, timings=timings)
-
-
-def check_brightness(observed: ObservedSlices) -> None:
-    """Refuse slices that no network can be fitted to.
-
-    Raises:
-        InputError: there is no image, or it holds nan or infinite values.
-    """
-    if observed.image is None:
-        raise InputError("an implicit reconstruction needs observed slices of brightness, got none")
-    if not np.isfinite(observed.image).all():
-        raise InputError("the observed slices hold nan or infinite voxels: replace them before the fit")
 
 
 def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:

@@ -19,8 +19,8 @@ from torch import nn
 from bundle.engines import FitOptions, NoduleData, StackTrainer, fit_stacks
 from bundle.engines.counter_random import derive_key
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction
-from bundle.inferers.implicit import ImplicitInferer, check_brightness
+from bundle.inferers.base import ObservedSlices, Reconstruction, checked_image
+from bundle.inferers.implicit import ImplicitInferer
 from bundle.inferers.implicit_error import RawError
 from bundle.inferers.implicit_field import NoduleField, frame_of, voxel_places
 from bundle.networks import Siren
@@ -129,7 +129,7 @@ class MillimetreSirenInferer(ImplicitInferer):
     def _fields(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:
         """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
         for observed in many:
-            check_brightness(observed)
+            checked_image(observed, "an implicit reconstruction")
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         count = self.members
         frames = [frame_of(observed, self.bandwidth, self.omega_0) for observed in many]
