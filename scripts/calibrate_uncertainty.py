@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -237,6 +238,8 @@ def run(arguments: argparse.Namespace) -> str:
             raise InputError(f"{name} gave no expected error on any nodule; the first: {reasons[0]}")
         entries[name] = entry_of(samples, reasons, data)
     text = json.dumps({"methods": kept | entries}, indent=1) + "\n"
+    # lists of numbers on a line of their own
+    text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     write_whole(arguments.output, lambda path: path.write_text(text, encoding="utf-8"))
     return f"{table(entries)}\nwrote {arguments.output}"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, small_nodule, write_nodule
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from test_inference import AFFINE, run_config
 from test_inference import save as save_volume
@@ -20,7 +21,7 @@ from bundle.case import prepare, reconstruct
 from bundle.errors import InputError
 from bundle.inferers import Calibration, DenseInferer, LinearInferer, ObservedSlices, StoredInferer, stored_methods
 from bundle.report.tidy import COLUMNS, read_rows
-from bundle.transforms import CropWithMargind, Decimate
+from bundle.transforms import CropWithMargind, Decimate, to_unit
 
 ENTRY = {"scale": 1.5, "multipliers": {"0.5": 0.7, "0.9": 2.2}}
 
@@ -231,3 +232,27 @@ def test_observed_slices_know_where_they_are():
         np.zeros((1, 1, 2)), None, np.array([0.0, 2.0]), np.array([-1.0, 0.0, 1.0, 2.0, 2.0, 3.0])
     )
     assert observed.seen.tolist() == [False, True, False, True, True, False]
+
+
+METHODS = json.loads((ROOT / "configs" / "study.json").read_text())["methods"]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "siren"])
+def test_a_method_that_gives_errors_applies_its_calibration_once(method):
+    parser = ConfigParser()
+    parser.read_config(ROOT / "configs" / "study.json")
+    parser.update({"device": "cpu", "bundle_root": str(ROOT)})
+    inferer = parser.get_parsed_content(f"inferers#{method}")()
+    hu, mask = small_nodule((14, 12, 11))
+    z = np.arange(11.0)
+    observed = ObservedSlices(to_unit(hu[..., ::5].astype(float)), mask[..., ::5] > 0, z[::5], z, (0.7, 0.7))
+    raw = inferer.reconstruct(observed).error
+    if raw is None:
+        return
+    inferer.calibration = Calibration(2.0, (0.9,), (2.0,))
+    scaled = inferer.reconstruct(observed).error
+    np.testing.assert_allclose(scaled, 2 * raw, rtol=1e-5, atol=1e-7)
+    assert raw.shape == hu.shape
+    assert (raw[..., ::5] == 0).all()
+    assert (raw[..., observed.seen == 0] >= 0).all()
+    assert raw[..., 2].mean() > 0
