@@ -2,10 +2,10 @@
 
     python scripts/calibrate_uncertainty.py --datalist DATA --folds 0 --methods siren_mm prior
 
-Every method reconstructs every nodule at several strides, cropped as in the study. One scale and one multiplier for
-each level are found for all strides together (bundle/inferers/calibration.py says how), so that a map is right on
-average whichever of them is used. The file says what was calibrated on, and the coverage that each fifth of the
-patients gets from a calibration on the others. Entries of other methods in the file stay.
+Every method reconstructs every nodule at several strides, cropped as in the study. One scale, the power of the gap in
+mm that it follows, and one multiplier for each level are found for all strides together (bundle/inferers/calibration.py
+says how). The file says what was calibrated on, and the coverage that each fifth of the patients gets from a
+calibration on the others. Entries of other methods in the file stay.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ class Sample:
     Attributes:
         nodule_id: of the nodule.
         stride: of the observed slices.
+        gap_mm: between them.
         residuals: reconstruction minus truth, normalised, by region.
         errors: the method's raw error there.
     """
 
     nodule_id: str
     stride: int
+    gap_mm: float
     residuals: dict[str, np.ndarray] = field(default_factory=dict)
     errors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -103,7 +105,7 @@ class Sampling:
             raise InputError(f"{name} gives no expected error: there is nothing to calibrate")
         chosen = slice_region(case.mask.shape, slice_sets(case.mask.shape[case.axis], case.observed)[self.slices], 2)
         residual = (made.image - to_unit(case.truth_hu)).astype(np.float32)
-        sample = Sample(case.nodule_id, stride)
+        sample = Sample(case.nodule_id, stride, stride * case.spacing[case.axis])
         for region, inside in zip(REGIONS, (chosen, chosen & case.mask), strict=True):
             where = np.flatnonzero(inside)
             if len(where) > MAX_VOXELS:
@@ -115,7 +117,8 @@ class Sampling:
 
 def calibrated(samples: Sequence[Sample]) -> Calibration:
     """Calibration of a method over the field of view; each nodule and stride has the same weight."""
-    return calibrate([s.residuals["global"] for s in samples], [s.errors["global"] for s in samples], LEVELS)
+    residuals, errors = ([getattr(s, name)["global"] for s in samples] for name in ("residuals", "errors"))
+    return calibrate(residuals, errors, LEVELS, [s.gap_mm for s in samples])
 
 
 def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
@@ -136,7 +139,7 @@ def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[flo
         for sample in samples:
             if patient_of(sample.nodule_id) in held:
                 for region in REGIONS:
-                    part = coverage_of([sample.residuals[region]], [sample.errors[region]], found)
+                    part = coverage_of([sample.residuals[region]], [sample.errors[region]], found, [sample.gap_mm])
                     for place in ("all", str(sample.stride)):
                         by_place.setdefault((place, region), []).append(part)
     table: dict[str, dict[str, list[float | None]]] = {}
@@ -153,6 +156,7 @@ def entry_of(samples: Sequence[Sample], left_out: Sequence[str], data: Mapping[s
     found = calibrated(samples)
     return {
         "scale": found.scale,
+        "gap_power": found.gap_power,
         "multipliers": {f"{level:g}": q for level, q in found.intervals.items()},
         "calibrated_on": {
             **data,

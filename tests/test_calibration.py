@@ -70,6 +70,34 @@ def test_each_nodule_counts_alike_whatever_its_size():
     assert np.mean([np.mean(np.abs(small) <= half), np.mean(np.abs(large) <= half)]) == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.parametrize("power", [0.7, -0.4, 0.0])
+def test_the_scale_follows_the_gap_as_errors_do(power):
+    rng = np.random.default_rng(2)
+    gaps = [gap for gap in (1.5, 3.0, 5.0, 8.0) for _ in range(6)]
+    raw = [rng.uniform(0.5, 2, 4_000) * rng.uniform(0.9, 1.1) for _ in gaps]
+    off = [0.1 * (gap / 3) ** power * rng.laplace(0, values) for gap, values in zip(gaps, raw, strict=True)]
+    found = calibrate(off, raw, gaps_mm=gaps)
+    assert found.gap_power == pytest.approx(power, abs=0.06)
+    assert found.scale == pytest.approx(0.1, rel=0.05)
+    assert calibrate(off, raw).gap_power == calibrate(off, raw, gaps_mm=[2.0] * len(gaps)).gap_power == 0
+    for gap in set(gaps):
+        part = [i for i, width in enumerate(gaps) if width == gap]
+        held = coverage_of([off[i] for i in part], [raw[i] for i in part], found, [gap] * len(part))
+        np.testing.assert_allclose(held, LEVELS, atol=0.03)
+    # what an inferer makes of it, in gaps of 8 and of 2 mm
+    observed = ObservedSlices(np.zeros((1, 1, 3)), None, np.array([0.0, 8.0, 10.0]), np.array([-1.0, 4, 8.5, 12]))
+    method = LinearInferer()
+    method.calibration = found
+    wanted = found.scale * (np.array([8.0, 8.0, 2.0, 2.0]) / 3) ** found.gap_power
+    np.testing.assert_allclose(method.expected_error(np.ones((1, 1, 4)), observed)[0, 0], wanted, rtol=1e-6)
+
+
+def test_gaps_that_are_none_are_refused():
+    for gaps in ([1.0, 2.0], [0.0], [-1.0]):
+        with pytest.raises(InputError, match="not one width in mm for each of 1 nodules"):
+            calibrate([np.ones(3)], [np.ones(3)], gaps_mm=gaps)
+
+
 @given(
     st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 6)), min_size=1, max_size=20),
     st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4),
@@ -106,8 +134,8 @@ def write(path, **entry):
 
 
 def test_a_file_is_read_back(tmp_path):
-    path = write(tmp_path / "u.json")
-    assert read_calibrations(path) == {"ours": Calibration(2.0, (0.5, 0.9), (0.8, 2.1))}
+    path = write(tmp_path / "u.json", gap_power=0.4)
+    assert read_calibrations(path) == {"ours": Calibration(2.0, (0.5, 0.9), (0.8, 2.1), 0.4)}
     assert load_calibration("ours", path).intervals == {0.5: 0.8, 0.9: 2.1}
     with pytest.raises(InputError, match=r"has no calibration of theirs \(it has those of ours\): make it by"):
         load_calibration("theirs", path)
@@ -124,6 +152,8 @@ def test_a_file_is_read_back(tmp_path):
         {"multipliers": {"90": 1.0}},
         {"multipliers": {"0.9": -1.0}},
         {"multipliers": [1.0]},
+        {"gap_power": 9.0},
+        {"gap_power": float("nan")},
     ],
 )
 def test_a_broken_file_is_told_in_one_sentence(tmp_path, entry):

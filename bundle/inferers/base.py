@@ -79,6 +79,12 @@ class ObservedSlices:
         return float(np.diff(self.positions).max())
 
     @property
+    def gaps(self) -> np.ndarray:
+        """(Z,) mm between the observed slices around each target; beyond the ends, of the last gap."""
+        above = np.searchsorted(self.positions, self.targets, side="right")
+        return np.diff(self.positions)[np.clip(above, 1, len(self.positions) - 1) - 1]
+
+    @property
     def seen(self) -> np.ndarray:
         """(Z,) bool: which targets are observed slices."""
         return np.isclose(self.targets[:, None], self.positions, rtol=0, atol=1e-6).any(axis=1)
@@ -209,7 +215,7 @@ class SliceInferer(Inferer):
             >>> method.expected_error(np.full((1, 1, 3), 0.5), seen).ravel().tolist()
             [0.0, 0.25, 0.0]
         """
-        scale = 1.0 if self.calibration is None else self.calibration.scale
+        scale = 1.0 if self.calibration is None else self.calibration.scale_at(observed.gaps)
         error = (np.asarray(raw) * scale).astype(np.float32)
         error[..., observed.seen] = 0
         return error
