@@ -22,11 +22,8 @@ distances = st.floats(0.3, 8.0)
 def test_base_is_scipys_pchip(steps, lowest, highest, values):
     offsets = np.array([-steps[1] - steps[0], -steps[1], steps[2], steps[2] + steps[3]])
     keep = np.array([lowest, True, True, highest])
-    made = window_base(
-        torch.tensor(values, dtype=torch.float64).view(1, 4, 1, 1),
-        torch.tensor(offsets)[None],
-        torch.tensor(keep)[None].double(),
-    )
+    column = torch.tensor(values, dtype=torch.float64).view(1, 4, 1, 1)
+    made = window_base(column, torch.tensor(offsets)[None], torch.tensor(keep)[None].double())
     at, seen = offsets[keep], np.array(values)[keep]
     expected = PchipInterpolator(at, seen)(0.0) if keep.sum() > 2 else np.interp(0.0, at, seen)
     assert made.item() == pytest.approx(float(expected), abs=1e-9)

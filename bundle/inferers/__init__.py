@@ -14,6 +14,8 @@ from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestIn
 from bundle.inferers.kriging import KrigingInferer
 from bundle.inferers.prior import PriorInferer
 from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
+from bundle.inferers.shape_guided import GuidedDistanceInferer, tissue_contrast
+from bundle.inferers.shape_sphere import SphereDistanceInferer, sphere_distance
 from bundle.inferers.stored import StoredInferer, stored_methods
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "DenseInferer",
     "FlowInferer",
     "GateInferer",
+    "GuidedDistanceInferer",
     "ImplicitInferer",
     "KrigingInferer",
     "LinearInferer",
@@ -38,6 +41,7 @@ __all__ = [
     "Reconstruction",
     "SignedDistanceInferer",
     "SliceInferer",
+    "SphereDistanceInferer",
     "StoredInferer",
     "calibrate",
     "coordinate_batches",
@@ -45,5 +49,7 @@ __all__ = [
     "morphological",
     "read_calibrations",
     "signed_distance",
+    "sphere_distance",
     "stored_methods",
+    "tissue_contrast",
 ]

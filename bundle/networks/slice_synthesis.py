@@ -22,8 +22,6 @@ from bundle.networks.slice_window import WINDOW_CHANNELS, describe_window, windo
 
 # four slices, their base, and the inner two less the base
 _PLANES = 7
-# about the mean error of PCHIP on thin-slice nodules, normalised: the branch of the error starts there
-_USUAL_ERROR = 0.05
 
 
 class _Block(nn.Module):
@@ -92,15 +90,17 @@ class SliceSynthesisNet(nn.Module):
         super().__init__()
         if in_channels != WINDOW_CHANNELS:
             raise ValueError(f"in_channels is {in_channels}, expected {WINDOW_CHANNELS}: see slice_window")
-        self.halvings = len(features)
-        self.embed = nn.Sequential(
-            nn.Linear(11, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
-        )  # fmt: skip
+        # about the mean error of PCHIP on thin-slice nodules, normalised: the branch of the error starts there
+        self.usual_error = 0.05
+        self.step = 2 ** len(features)
+        self.embed = nn.Sequential(nn.Linear(11, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU())
         self.stem = nn.Conv2d(4 * _PLANES, features[0], 3, padding=1)
-        self.down = nn.ModuleList(_Stage(width, blocks, condition) for width in features)
+        self.first, *below = (_Stage(width, blocks, condition) for width in features)
+        self.down = nn.ModuleList(below)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(features))
-        self.up = nn.ModuleList(_Stage(width, blocks, condition) for width in features[:-1])
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(features))
+        # listed from the lowest resolution up, as they are used
+        self.up = nn.ModuleList(reversed([_Stage(width, blocks, condition) for width in features[:-1]]))
+        self.grow = nn.ModuleList(reversed([nn.Conv2d(b, a, 1) for a, b in pairwise(features)]))
         self.unfold = nn.Conv2d(features[0], 4 * fine, 1)
         self.mix = nn.Conv2d(fine + _PLANES, 32, 3, padding=1)
         self.head = nn.Conv2d(32, 1, 3, padding=1)
@@ -118,24 +118,23 @@ class SliceSynthesisNet(nn.Module):
         features = self._features(planes, self.embed(describe_window(offsets, valid, spacing)))
         residual = self.head(features)
         seen = torch.cat([features, residual, slices[:, 2:3] - slices[:, 1:2], base - 0.5], dim=1).detach()
-        error = _USUAL_ERROR * torch.exp(self.error(seen).float().clamp(-6, 4))
+        error = self.usual_error * torch.exp(self.error(seen).float().clamp(-6, 4))
         return torch.cat([base + residual.float(), error], dim=1)
 
     def _features(self, planes: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """(B, 7, X, Y) to (B, 32, X, Y); planes of other sizes are padded to whole halvings and cut again."""
-        height, width = planes.shape[2:]
-        step = 2**self.halvings
-        full = functional.pad(planes, (0, -width % step, 0, -height % step), mode="replicate")
-        x = self.stem(functional.pixel_unshuffle(full, 2))
-        kept = []
-        for level, stage in enumerate(self.down):
+        """(B, 7, X, Y) to (B, 32, X, Y); planes of any size, padded to whole halvings and cut again."""
+        height, width = planes.shape[2], planes.shape[3]
+        missing = ((self.step - width % self.step) % self.step, (self.step - height % self.step) % self.step)
+        full = functional.pad(planes, (0, missing[0], 0, missing[1]), mode="replicate")
+        x = self.first(self.stem(functional.pixel_unshuffle(full, 2)), condition)
+        kept = [x]
+        for shrink, stage in zip(self.shrink, self.down):  # noqa: B905 -- TorchScript knows no strict
+            x = stage(shrink(x), condition)
+            kept.append(x)
+        kept.pop()
+        for grow, stage in zip(self.grow, self.up):  # noqa: B905
+            x = functional.interpolate(grow(x), scale_factor=2.0, mode="nearest") + kept.pop()
             x = stage(x, condition)
-            if level < len(self.shrink):
-                kept.append(x)
-                x = self.shrink[level](x)
-        for level in reversed(range(len(self.up))):
-            x = functional.interpolate(self.grow[level](x), scale_factor=2, mode="nearest") + kept[level]
-            x = self.up[level](x, condition)
         x = functional.pixel_shuffle(self.unfold(functional.relu(x)), 2)
         x = self.mix(torch.cat([x, full.to(x.dtype)], dim=1))[:, :, :height, :width]
         return functional.relu(x)
