@@ -190,7 +190,7 @@ def test_failures_of_every_method_are_one_line_and_others_stay_out(study):
     [
         ({"reference": "cubik"}, "--reference has 'cubik', which is no method: did you mean 'cubic'"),
         ({"baselines": ["linear", "siren"]}, "--baselines has 'siren'"),
-        ({"shape_reference": "cubic"}, "--shape_reference has 'cubic'"),
+        ({"shape_reference": "cubic"}, "--shape-reference has 'cubic'"),
         ({"min_slices": 50}, "no nodule in .* has 50 slices or more"),
         ({"slices": "all"}, "slices is 'all', expected"),
     ],
