@@ -8,7 +8,6 @@ look at each target, no fit: the same weights serve every nodule, stride and spa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -125,7 +124,7 @@ class PriorInferer(SliceInferer):
         image, error = (np.ascontiguousarray(np.moveaxis(part, 0, 2)) for part in made.numpy())
         return Reconstruction(
             image=with_observed(image.clip(0, 1).astype(np.float64), observed),
-            error=with_observed(error, replace(observed, image=np.zeros_like(seen))),
+            error=self.expected_error(error, observed),
         )
 
     def _made(self, image: np.ndarray, observed: ObservedSlices, network: nn.Module) -> torch.Tensor:
