@@ -10,6 +10,8 @@ from bundle.data import WindowDataset, WindowOptions, fold_of, in_folds, patient
 from bundle.data.windows import draw_window, stride_choices
 from bundle.errors import InputError
 
+PLAIN = WindowOptions(across=0.0, noisy=0.0, gain=0.0, shift=0.0)
+
 
 def numbered(shape=(48, 44, 24), spacing=(0.7, 0.6, 1.0)):
     """A volume whose brightness says which slice and pixel it is."""
@@ -51,7 +53,7 @@ def test_a_drawn_window_is_a_window(seed, slices, uneven):
 
 
 def test_an_example_holds_the_slices_its_offsets_name():
-    data = WindowDataset([numbered()], 200, WindowOptions(gain=0.0, shift=0.0))
+    data = WindowDataset([numbered()], 200, PLAIN)
     for example in (data[i] for i in range(200)):
         z = np.round((example["slices"] - 0.0) / 0.03).mean((1, 2))
         target = np.round(example["target"] / 0.03).mean()
@@ -63,7 +65,7 @@ def test_an_example_holds_the_slices_its_offsets_name():
 
 
 def test_planes_are_turned_together():
-    example = WindowDataset([numbered()], 1, WindowOptions(gain=0.0, shift=0.0))[0]
+    example = WindowDataset([numbered()], 1, PLAIN)[0]
     planes = np.concatenate([example["slices"], example["target"]])
     within = planes - np.round(planes / 0.03) * 0.03
     np.testing.assert_allclose(within, np.broadcast_to(within[:1], within.shape), atol=1e-6)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,9 @@ class WindowOptions:
         uneven: share of windows whose three gaps are drawn apart from each other.
         beyond: share of windows whose target lies beyond the last observed slice.
         drop_outer: share of windows that lose an outer slice they could have.
+        across: share of windows whose slices are cut across x or y instead of z, where pixels are as near to each
+            other as thin slices are.
+        noisy: share of windows whose observed slices get more noise, of a normalised sd up to ``noise``.
         gain: sd of the factor, and ``shift`` the sd of the offset, of the jitter of normalised brightness.
     """
 
@@ -86,6 +89,9 @@ class WindowOptions:
     uneven: float = 0.25
     beyond: float = 0.1
     drop_outer: float = 0.1
+    across: float = 0.25
+    noisy: float = 0.25
+    noise: float = 0.03
     gain: float = 0.05
     shift: float = 0.02
 
@@ -100,6 +106,14 @@ def stride_choices(slices: int, spacing_mm: float, options: WindowOptions) -> li
     low, high = options.strides
     least, most = options.gaps_mm
     return [s for s in range(low, high + 1) if least <= s * spacing_mm <= most + 1e-6 and s < slices]
+
+
+@dataclass(frozen=True)
+class _Volume:
+    image: np.ndarray
+    mask: np.ndarray
+    spacing: Sequence[float]
+    strides: Sequence[int]
 
 
 class WindowDataset(Dataset):
@@ -138,13 +152,16 @@ class WindowDataset(Dataset):
         self.length = length
         self.seed = seed
         self.first = 0
-        self.volumes = []
+        self.volumes: list[_Volume] = []
+        self.turned: list[_Volume] = []
         for item in items:
             image = np.asarray(item["image"][0], dtype=np.float32)
-            spacing = tuple(float(s) for s in item["spacing"])
-            strides = stride_choices(image.shape[2], spacing[2], self.options)
-            if strides:
-                self.volumes.append((image, np.asarray(item["label"][0]) > 0, spacing, strides))
+            mask, spacing = np.asarray(item["label"][0]) > 0, [float(s) for s in item["spacing"]]
+            for axes, kept in (((0, 1, 2), self.volumes), ((1, 2, 0), self.turned), ((2, 0, 1), self.turned)):
+                volume = _Volume(image.transpose(axes), mask.transpose(axes), [spacing[i] for i in axes], [])
+                strides = stride_choices(volume.image.shape[2], volume.spacing[2], self.options)
+                if strides:
+                    kept.append(replace(volume, strides=strides))
         if not self.volumes:
             raise InputError(
                 f"none of the {len(items)} nodules has room for a stride of {self.options.strides[0]} to "
@@ -156,24 +173,25 @@ class WindowDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.seed, self.first + index))
-        image, mask, spacing, strides = self.volumes[rng.integers(len(self.volumes))]
-        kept, valid, target = draw_window(image.shape[2], strides, self.options, rng)
-        where = _patch(image.shape, self.options.patch, rng)
-        slices = np.moveaxis(image[where][..., kept], 2, 0)
-        truth, inside = image[where][..., target], mask[where][..., target]
-        offsets = (kept - target) * spacing[2]
-        along = spacing[:2]
+        across = bool(self.turned) and rng.random() < self.options.across
+        volumes = self.turned if across else self.volumes
+        volume = volumes[rng.integers(len(volumes))]
+        kept, valid, target = draw_window(volume.image.shape[2], volume.strides, self.options, rng)
+        where = _patch(volume.image.shape, self.options.patch, rng)
+        planes = np.concatenate(
+            [volume.image[where][..., [*kept, target]], volume.mask[where][..., [target]]], axis=2, dtype=np.float32
+        )
+        offsets, along = (kept - target) * volume.spacing[2], volume.spacing[:2]
+        planes = np.moveaxis(planes, 2, 0)
         if rng.random() < 0.5:
-            slices, offsets, valid = slices[::-1], -offsets[::-1], valid[::-1]
-        planes = np.concatenate([slices, truth[None], inside[None]]).astype(np.float32)
+            planes, offsets, valid = planes[[3, 2, 1, 0, 4, 5]], -offsets[::-1], valid[::-1]
         for axis in (1, 2):
             if rng.random() < 0.5:
                 planes = np.flip(planes, axis)
         if rng.random() < 0.5:
             planes, along = planes.swapaxes(1, 2), along[::-1]
         planes = _padded(planes, self.options.patch)
-        gain, shift = 1 + self.options.gain * rng.normal(), self.options.shift * rng.normal()
-        planes[:5] = np.clip(gain * planes[:5] + shift, 0, 1)
+        _jitter(planes, self.options, rng)
         return {
             "slices": planes[:4],
             "offsets": offsets.astype(np.float32),
@@ -256,3 +274,12 @@ def _padded(planes: np.ndarray, size: int) -> np.ndarray:
     """Mirror the planes (C, X, Y) up to the size; a copy in any case."""
     short = [(0, max(size - n, 0)) for n in planes.shape[1:]]
     return np.pad(planes, [(0, 0), *short], mode="symmetric") if any(b for _, b in short) else planes.copy()
+
+
+def _jitter(planes: np.ndarray, options: WindowOptions, rng: np.random.Generator) -> None:
+    """Change brightness of observed slices and target alike, and make observed slices noisier, in place."""
+    gain, shift = 1 + options.gain * rng.normal(), options.shift * rng.normal()
+    planes[:5] = np.clip(gain * planes[:5] + shift, 0, 1)
+    if rng.random() < options.noisy:
+        sd = options.noise * rng.random()
+        planes[:4] = np.clip(planes[:4] + sd * rng.standard_normal(planes[:4].shape, dtype=np.float32), 0, 1)
