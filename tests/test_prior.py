@@ -122,6 +122,20 @@ def test_bad_weights(tmp_path):
             PriorInferer(SliceSynthesisNet, weights=tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("positions", "spacing", "said"),
+    [
+        ([0, 5, 10], (0.7, 0.7), None),
+        ([0, 5, 20], (0.7, 0.7), "gaps between observed slices of 5 to 15 mm"),
+        ([0, 0.5], (0.7, 0.7), "gaps between observed slices of 0.5 to 0.5 mm"),
+        ([0, 5], (0.7, 2.0), "pixels of 0.7 to 2 mm"),
+    ],
+)
+def test_what_it_was_not_trained_on_is_noted(positions, spacing, said):
+    notes = PriorInferer(SliceSynthesisNet).reconstruct(seen_at(positions, [2.0], spacing=spacing)).notes
+    assert (notes == []) if said is None else said in notes[0]
+
+
 def test_nan_is_refused():
     observed = seen_at([0, 5], [2.0])
     observed.image[0, 0, 0] = np.nan

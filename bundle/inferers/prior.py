@@ -74,6 +74,8 @@ class PriorInferer(SliceInferer):
         turns: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
         device: where to compute; None: the CPU, where a nodule takes less than a second.
         targets_at_once: slices in one call of the network.
+        gaps_mm: smallest and largest gap between observed slices that the weights were trained on.
+        pixels_mm: smallest and largest pixels that they were trained on; outside of either there is a note.
 
     ``error`` is the expected absolute error that the network gives, widened where the turns disagree. Beyond the last
     observed slice the network goes on from it. The result does not depend on a seed.
@@ -88,6 +90,7 @@ class PriorInferer(SliceInferer):
     """
 
     kind = "density"
+    in_plane = True
 
     def __init__(
         self,
@@ -96,6 +99,8 @@ class PriorInferer(SliceInferer):
         turns: int = 4,
         device: str | None = None,
         targets_at_once: int = 16,
+        gaps_mm: tuple[float, float] = (1.0, 8.0),
+        pixels_mm: tuple[float, float] = (0.5, 1.0),
     ) -> None:
         super().__init__()
         if not isinstance(turns, int) or not 1 <= turns <= 16:
@@ -105,6 +110,8 @@ class PriorInferer(SliceInferer):
         self.turns = turns
         self.device = device or "cpu"
         self.targets_at_once = targets_at_once
+        self.gaps_mm = gaps_mm
+        self.pixels_mm = pixels_mm
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Make every target slice.
@@ -125,7 +132,21 @@ class PriorInferer(SliceInferer):
         return Reconstruction(
             image=with_observed(image.clip(0, 1).astype(np.float64), observed),
             error=self.expected_error(error, observed),
+            notes=self._notes(observed),
         )
+
+    def _notes(self, observed: ObservedSlices) -> list[str]:
+        """A sentence for each side of the geometry that the weights have not seen."""
+        sides = {
+            "gaps between observed slices": (np.diff(observed.positions), self.gaps_mm),
+            "pixels": (np.array(observed.spacing), self.pixels_mm),
+        }
+        return [
+            f"{name} of {sizes.min():.2g} to {sizes.max():.2g} mm, but the network was trained on {low:g} to "
+            f"{high:g} mm: compare with pchip"
+            for name, (sizes, (low, high)) in sides.items()
+            if sizes.min() < 0.9 * low or sizes.max() > 1.1 * high
+        ]
 
     def _made(self, image: np.ndarray, observed: ObservedSlices, network: nn.Module) -> torch.Tensor:
         """(2, Z, X, Y): slices and expected errors, averaged over the turns."""
