@@ -30,7 +30,8 @@ from bundle.data import NoduleSource, open_source
 from bundle.data.windows import in_folds, patient_of
 from bundle.errors import InputError, exit_on_mistake
 from bundle.inferers import Calibration, Reconstruction, SliceInferer, calibrate
-from bundle.inferers.calibration import LEVELS, UNCERTAINTY_FILE, coverage_of, read_calibrations
+from bundle.inferers.calibration import LEVELS, UNCERTAINTY_FILE, read_calibrations
+from bundle.inferers.calibration_fit import coverage_of
 from bundle.inferers.names import chosen_names
 from bundle.metrics import slice_region, slice_sets
 from bundle.store import write_whole
@@ -54,6 +55,7 @@ class Sample:
         gap_mm: between them.
         residuals: reconstruction minus truth, normalised, by region.
         errors: the method's raw error there.
+        beyond: which of the voxels lie beyond the observed slices.
     """
 
     nodule_id: str
@@ -61,6 +63,7 @@ class Sample:
     gap_mm: float
     residuals: dict[str, np.ndarray] = field(default_factory=dict)
     errors: dict[str, np.ndarray] = field(default_factory=dict)
+    beyond: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,7 +106,9 @@ class Sampling:
     def _sample(self, case: Case, made: Reconstruction, stride: int, name: str) -> Sample:
         if made.error is None or made.image is None:
             raise InputError(f"{name} gives no expected error: there is nothing to calibrate")
-        chosen = slice_region(case.mask.shape, slice_sets(case.mask.shape[case.axis], case.observed)[self.slices], 2)
+        sets = slice_sets(case.mask.shape[2], case.observed)
+        chosen = slice_region(case.mask.shape, sets[self.slices])
+        beyond = slice_region(case.mask.shape, sets["unobserved"] & ~sets["interpolated"])
         residual = (made.image - to_unit(case.truth_hu)).astype(np.float32)
         sample = Sample(case.nodule_id, stride, stride * case.spacing[case.axis])
         for region, inside in zip(REGIONS, (chosen, chosen & case.mask), strict=True):
@@ -111,14 +116,16 @@ class Sampling:
             if len(where) > MAX_VOXELS:
                 where = np.random.default_rng(0).choice(where, MAX_VOXELS, replace=False)
             sample.residuals[region] = residual.ravel()[where]
+            sample.beyond[region] = beyond.ravel()[where]
             sample.errors[region] = made.error.astype(np.float32).ravel()[where]
         return sample
 
 
 def calibrated(samples: Sequence[Sample]) -> Calibration:
     """Calibration of a method over the field of view; each nodule and stride has the same weight."""
-    residuals, errors = ([getattr(s, name)["global"] for s in samples] for name in ("residuals", "errors"))
-    return calibrate(residuals, errors, LEVELS, [s.gap_mm for s in samples])
+    parts = ([getattr(s, name)["global"] for s in samples] for name in ("residuals", "errors", "beyond"))
+    residuals, errors, beyond = parts
+    return calibrate(residuals, errors, LEVELS, [s.gap_mm for s in samples], beyond)
 
 
 def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
@@ -139,7 +146,8 @@ def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[flo
         for sample in samples:
             if patient_of(sample.nodule_id) in held:
                 for region in REGIONS:
-                    part = coverage_of([sample.residuals[region]], [sample.errors[region]], found, [sample.gap_mm])
+                    residuals, errors = [sample.residuals[region]], [sample.errors[region]]
+                    part = coverage_of(residuals, errors, found, [sample.gap_mm], [sample.beyond[region]])
                     for place in ("all", str(sample.stride)):
                         by_place.setdefault((place, region), []).append(part)
     table: dict[str, dict[str, list[float | None]]] = {}
@@ -157,6 +165,7 @@ def entry_of(samples: Sequence[Sample], left_out: Sequence[str], data: Mapping[s
     return {
         "scale": found.scale,
         "gap_power": found.gap_power,
+        "beyond": found.beyond,
         "multipliers": {f"{level:g}": q for level, q in found.intervals.items()},
         "calibrated_on": {
             **data,

@@ -77,9 +77,9 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(script, data, t
     for level in (50, 80, 90, 95):
         found = [r["value"] for r in rows if (r["region"], r["metric"]) == ("global", f"coverage_{level}")]
         assert len(found) == len(others)
-        assert np.mean(found) == pytest.approx(level / 100, abs=0.04)
+        assert np.mean(found) == pytest.approx(level / 100, abs=0.06)
     ratios = [r["value"] for r in rows if (r["region"], r["metric"]) == ("global", "error_ratio")]
-    assert np.mean(ratios) == pytest.approx(1, abs=0.08)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.12)
 
 
 def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
@@ -97,8 +97,14 @@ def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
     z = np.arange(17.0)
     made = UnsureInferer().reconstruct(ObservedSlices(truth[..., ::5], None, z[::5], z))
     unseen = z % 5 > 0
-    off, raw = np.abs(made.image - truth)[..., unseen].ravel(), made.error[..., unseen].ravel()
+    off, raw = np.abs(made.image - truth), made.error
     found = load_calibration("unsure", output)
+    # the last slice, 16, lies beyond the last observed one, 15
+    last, others = np.s_[..., 16:], np.s_[..., unseen & (z < 16)]
+    ratios = [off[part].mean() / raw[part].mean() for part in (last, others)]
+    assert found.beyond == pytest.approx(ratios[0] / ratios[1], rel=1e-4)
+    raw[last] *= found.beyond
+    off, raw = off[..., unseen].ravel(), raw[..., unseen].ravel()
     assert found.scale == pytest.approx(off.mean() / raw.mean(), rel=1e-4)
     np.testing.assert_allclose(
         found.multipliers, np.quantile(off / (found.scale * raw), found.levels, method="inverted_cdf"), rtol=1e-4

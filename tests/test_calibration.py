@@ -11,7 +11,7 @@ from scipy import stats
 
 from bundle.errors import InputError
 from bundle.inferers import Calibration, LinearInferer, ObservedSlices, calibrate, load_calibration, read_calibrations
-from bundle.inferers.calibration import coverage_of, weighted_quantile
+from bundle.inferers.calibration_fit import coverage_of, weighted_quantile
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -92,6 +92,25 @@ def test_the_scale_follows_the_gap_as_errors_do(power):
     np.testing.assert_allclose(method.expected_error(np.ones((1, 1, 4)), observed)[0, 0], wanted, rtol=1e-6)
 
 
+def test_beyond_the_observed_slices_there_is_another_scale():
+    rng = np.random.default_rng(4)
+    raw = [rng.uniform(0.5, 2, 6_000) for _ in range(8)]
+    beyond = [rng.random(6_000) < (0.2 if i else 0.0) for i in range(8)]  # the first nodule has none there
+    off = [0.1 * np.where(b, 2.5, 1.0) * rng.normal(0, r) for r, b in zip(raw, beyond, strict=True)]
+    found = calibrate(off, raw, beyond=beyond)
+    assert found.beyond == pytest.approx(2.5, rel=0.05)
+    for which in (True, False):
+        parts = [(o[b == which], r[b == which]) for o, r, b in zip(off, raw, beyond, strict=True)]
+        held = coverage_of(*zip(*parts, strict=True), found, beyond=[np.array(which)] * 8)
+        np.testing.assert_allclose(held, LEVELS, atol=0.015)
+    assert calibrate(off, raw).beyond == 1
+    observed = ObservedSlices(np.zeros((1, 1, 2)), None, np.array([0.0, 3.0]), np.array([-1.0, 0, 1, 3, 4.5]))
+    assert observed.beyond.tolist() == [True, False, False, False, True]
+    method = LinearInferer()
+    method.calibration = Calibration(0.5, (0.9,), (2.0,), beyond=2.0)
+    assert method.expected_error(np.ones((1, 1, 5)), observed)[0, 0].tolist() == [1, 0, 0.5, 0, 1]
+
+
 def test_gaps_that_are_none_are_refused():
     for gaps in ([1.0, 2.0], [0.0], [-1.0]):
         with pytest.raises(InputError, match="not one width in mm for each of 1 nodules"):
@@ -134,8 +153,8 @@ def write(path, **entry):
 
 
 def test_a_file_is_read_back(tmp_path):
-    path = write(tmp_path / "u.json", gap_power=0.4)
-    assert read_calibrations(path) == {"ours": Calibration(2.0, (0.5, 0.9), (0.8, 2.1), 0.4)}
+    path = write(tmp_path / "u.json", gap_power=0.4, beyond=1.5)
+    assert read_calibrations(path) == {"ours": Calibration(2.0, (0.5, 0.9), (0.8, 2.1), 0.4, 1.5)}
     assert load_calibration("ours", path).intervals == {0.5: 0.8, 0.9: 2.1}
     with pytest.raises(InputError, match=r"has no calibration of theirs \(it has those of ours\): make it by"):
         load_calibration("theirs", path)
@@ -154,6 +173,7 @@ def test_a_file_is_read_back(tmp_path):
         {"multipliers": [1.0]},
         {"gap_power": 9.0},
         {"gap_power": float("nan")},
+        {"beyond": 0.0},
     ],
 )
 def test_a_broken_file_is_told_in_one_sentence(tmp_path, entry):

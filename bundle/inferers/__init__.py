@@ -1,7 +1,8 @@
 """Every way to fill the gap between observed slices, with one call signature (see :mod:`.base`)."""
 
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
-from bundle.inferers.calibration import Calibration, calibrate, load_calibration, read_calibrations
+from bundle.inferers.calibration import Calibration, load_calibration, read_calibrations
+from bundle.inferers.calibration_fit import calibrate
 from bundle.inferers.dense import DenseInferer
 from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
 from bundle.inferers.flow import FlowInferer

@@ -85,6 +85,11 @@ class ObservedSlices:
         return np.diff(self.positions)[np.clip(above, 1, len(self.positions) - 1) - 1]
 
     @property
+    def beyond(self) -> np.ndarray:
+        """(Z,) bool: which targets lie below the first or above the last observed slice."""
+        return ~self.seen & ((self.targets < self.positions[0]) | (self.targets > self.positions[-1]))
+
+    @property
     def seen(self) -> np.ndarray:
         """(Z,) bool: which targets are observed slices."""
         return np.isclose(self.targets[:, None], self.positions, rtol=0, atol=1e-6).any(axis=1)
@@ -215,7 +220,7 @@ class SliceInferer(Inferer):
             >>> method.expected_error(np.full((1, 1, 3), 0.5), seen).ravel().tolist()
             [0.0, 0.25, 0.0]
         """
-        scale = 1.0 if self.calibration is None else self.calibration.scale_at(observed.gaps)
+        scale = 1.0 if self.calibration is None else self.calibration.scale_at(observed.gaps, observed.beyond)
         error = (np.asarray(raw) * scale).astype(np.float32)
         error[..., observed.seen] = 0
         return error
