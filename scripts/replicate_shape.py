@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 
 from bundle.data.lidc_annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.errors import InputError
-from bundle.inferers import MorphologicalInferer, ObservedSlices
+from bundle.inferers import MorphologicalInferer, ObservedSlices, SliceInferer
 from bundle.metrics import DiceScore, HausdorffMM, NoduleEvaluator, VolumeError
 from bundle.transforms import margin_in_voxels, observed_indices, published_margin
 
@@ -62,7 +62,9 @@ def published(cluster: LidcCluster, mask: np.ndarray) -> dict[str, float]:
     return _measure(crop, 1, observed_indices(crop.shape[1], STRIDE), cluster, evaluator, slices)
 
 
-def axial(cluster: LidcCluster, mask: np.ndarray, origin_z: int, offset: int = 0) -> dict[str, float]:
+def axial(
+    cluster: LidcCluster, mask: np.ndarray, origin_z: int, offset: int = 0, method: SliceInferer | None = None
+) -> dict[str, float]:
     """Eq. 3 on one nodule as the paper's text describes it: axial slices (z) decimated.
 
     Args:
@@ -70,6 +72,7 @@ def axial(cluster: LidcCluster, mask: np.ndarray, origin_z: int, offset: int = 0
         mask: its consensus mask (x, y, z) in the box of all readers' outlines.
         origin_z: index of the mask's first slice in the scan.
         offset: index of the first slice of the crop that is kept.
+        method: another shape method than Eq. 3.
 
     Returns:
         dsc, hd_mm and arve; nan where undefined.
@@ -81,7 +84,7 @@ def axial(cluster: LidcCluster, mask: np.ndarray, origin_z: int, offset: int = 0
     crop = np.pad(mask, [(int(margin[0]),) * 2, (int(margin[1]),) * 2, (below, above)])
     evaluator = _evaluator(shape_stack=False, truth_beyond=False, convention="voxel")
     slices = {"dsc": "unobserved", "hd_mm": "all", "arve": "unobserved"}
-    return _measure(crop, 2, observed_indices(crop.shape[2], STRIDE, offset), cluster, evaluator, slices)
+    return _measure(crop, 2, observed_indices(crop.shape[2], STRIDE, offset), cluster, evaluator, slices, method)
 
 
 def _measure(
@@ -91,11 +94,13 @@ def _measure(
     cluster: LidcCluster,
     evaluator: NoduleEvaluator,
     slices: dict[str, str],
+    method: SliceInferer | None = None,
 ) -> dict[str, float]:
-    """Keep slices of the mask, fill in the others by Eq. 3, and measure each metric on its own set of slices."""
+    """Keep slices, fill in the others (None: by Eq. 3), and measure each metric on its own set of slices."""
     along = np.arange(mask.shape[axis]) * cluster.spacing[axis]
-    observed = ObservedSlices(None, np.moveaxis(mask, axis, 2)[..., kept], along[kept], along)
-    result = MorphologicalInferer().reconstruct(observed).mask
+    first, second = (step for i, step in enumerate(cluster.spacing) if i != axis)
+    observed = ObservedSlices(None, np.moveaxis(mask, axis, 2)[..., kept], along[kept], along, (first, second))
+    result = (method or MorphologicalInferer()).reconstruct(observed).mask
     assert result is not None
     rows = evaluator.rows(
         None,

@@ -83,18 +83,15 @@ def test_disc_between_two_discs_has_the_radius_between():
     assert np.allclose(copied, [4, 4, 4, 12, 12, 12], atol=0.2)  # Eq. 3 copies the nearer slice
 
 
-def test_shrinks_to_nothing_at_the_empty_slice():
-    x, y = np.meshgrid(np.arange(-20, 21), np.arange(-20, 21), indexing="ij")
+def test_ends_half_way_to_an_empty_slice():
     masks = np.zeros((41, 41, 5), bool)
+    x, y = np.meshgrid(np.arange(-20, 21), np.arange(-20, 21), indexing="ij")
     masks[..., 2] = np.hypot(x, y) < 10
-    out = signed_distance(masks, np.array([0.0, 5, 15, 35, 40]), np.arange(41.0))
-    area = out.sum(axis=(0, 1))
-    assert not area[:6].any()  # between two empty slices there is nothing
-    assert not area[35:].any()
-    assert np.all(area[6:35] > 0)
-    assert np.array_equal(out[..., 15], masks[..., 2])
-    cone = 10 * np.concatenate([np.arange(1, 11) / 10, np.arange(19, 0, -1) / 20])
-    assert np.allclose(np.sqrt(area[6:35] / np.pi), cone, atol=1.0)  # one voxel
+    positions, targets = np.array([0.0, 5, 15, 36, 40]), np.arange(41.0)
+    out = signed_distance(masks, positions, targets)
+    held = np.abs(targets - 15) < np.where(targets < 15, 5, 10.5)  # between two empty slices there is nothing
+    assert np.array_equal(out, masks[..., 2:3] & held)
+    assert np.array_equal(out, morphological(masks, positions, targets))  # an end is all that Eq. 3 does well
 
 
 def test_a_slice_full_of_mask():
@@ -125,7 +122,8 @@ def test_what_holds_for_any_masks(method, seed, count):
     # what both slices have is never lost, what neither has is never gained
     low = np.clip(np.searchsorted(positions, targets, side="right") - 1, 0, count - 2)
     both, either = masks[..., low] & masks[..., low + 1], masks[..., low] | masks[..., low + 1]
-    assert np.all(out[both])
+    within = (targets >= positions[0]) & (targets <= positions[-1])
+    assert np.all((out | ~both)[..., within])
     assert not np.any(out[~either])
     # any unit of length, and mirrored along x
     shifted = ObservedSlices(None, masks[::-1], positions * 4 + 9, targets * 4 + 9)
@@ -136,12 +134,22 @@ def test_what_holds_for_any_masks(method, seed, count):
 def test_beyond_the_ends(method):
     masks = random_masks(2, 3)
     masks[4, 4] = True
-    positions, targets = np.array([0.0, 5, 10]), np.array([-2.0, 0, 10, 11, 14])
-    held = method().reconstruct(ObservedSlices(None, masks, positions, targets)).mask
-    assert np.array_equal(held, masks[..., [0, 0, 2, 2, 2]])
-    empty = method(beyond="empty").reconstruct(ObservedSlices(None, masks, positions, targets)).mask
-    assert np.array_equal(empty[..., 1:3], masks[..., [0, 2]])
-    assert not empty[..., [0, 3, 4]].any()
+    positions, targets = np.array([0.0, 4, 10]), np.array([-9.0, -2, -1.9, 0, 10, 12.9, 13, 14])
+    half = np.array([False, False, True, True, True, True, False, False])  # of 4 mm, and of 6 mm
+    seen = np.isin(targets, positions)
+    every = masks[..., [0, 0, 0, 0, 2, 2, 2, 2]]
+    for beyond, kept in (("hold", half | ~half), ("half", half), ("empty", seen)):
+        made = method(beyond=beyond).reconstruct(ObservedSlices(None, masks, positions, targets)).mask
+        assert np.array_equal(made, every & kept), beyond
+    assert MorphologicalInferer().beyond == "hold"  # as the author's code has it
+    assert SignedDistanceInferer().beyond == "half"
+
+
+def test_half_a_gap_is_not_less_than_half_a_gap():
+    masks = np.ones((3, 3, 2), bool)
+    positions = np.array([0.1, 0.3])  # 0.4 - 0.3 is more than half of 0.3 - 0.1, in floating point
+    out = signed_distance(masks, positions, np.array([0.0, 0.01, 0.39, 0.4]))
+    assert out.any(axis=(0, 1)).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("method", BOTH)
@@ -183,7 +191,7 @@ def test_call_as_monai_does(method):
 def test_bad_input(method):
     with pytest.raises(InputError, match="needs the observed masks"):
         method().reconstruct(ObservedSlices(np.zeros((3, 3, 2)), None, np.arange(2.0), np.arange(2.0)))
-    with pytest.raises(InputError, match='give "hold" or "empty"'):
+    with pytest.raises(InputError, match='give "hold", "half" or "empty"'):
         method(beyond="extrapolate")
     with pytest.raises(InputError, match="at least 2"):
         method()(np.ones((3, 3, 1)))

@@ -7,6 +7,7 @@ a *shape* inferer a mask. No inferer is ever handed an unobserved slice, so none
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class ObservedSlices:
     """The slices that were kept, and where slices are wanted.
 
     Attributes:
-        image: (X, Y, K) normalised brightness in [0, 1], or None for shape inferers.
+        image: (X, Y, K) normalised brightness in [0, 1]; may be None for shape inferers.
         mask: (X, Y, K) bool, or None if no mask is known.
         positions: (K,) mm along the decimated axis, strictly ascending; may be uneven.
         targets: (Z,) mm, where slices are wanted.
@@ -125,6 +126,7 @@ class SliceInferer(Inferer):
     Attributes:
         kind: ``"density"`` (reads ``observed.image``, gives ``image``) or ``"shape"`` (reads
             ``observed.mask``, gives ``mask``).
+        reads_image: whether a shape inferer also reads ``observed.image``, where there is one.
         in_plane: whether a voxel depends on its neighbours in plane, so that a large volume that is worked through in
             tiles needs an overlap.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
@@ -137,6 +139,7 @@ class SliceInferer(Inferer):
     """
 
     kind: Literal["density", "shape"] = "density"
+    reads_image: bool = False
     in_plane: bool = False
     calibration: Calibration | None = None
 
@@ -160,6 +163,7 @@ class SliceInferer(Inferer):
         targets: Sequence[float] | np.ndarray | None = None,
         spacing: tuple[float, float] = (1.0, 1.0),
         mask: torch.Tensor | np.ndarray | None = None,
+        image: torch.Tensor | np.ndarray | None = None,
         seed: int = 0,
     ) -> torch.Tensor | np.ndarray:
         """Reconstruct from a plain array or tensor, as MONAI calls an inferer.
@@ -171,7 +175,8 @@ class SliceInferer(Inferer):
             positions: (K,) mm; None: 0, 1, 2, ...
             targets: (Z,) mm; None: every fifth of a gap, 0, 0.2, 0.4, ... up to the last position.
             spacing: in-plane spacing (x, y) in mm.
-            mask: (..., X, Y, K) observed masks, for methods that use both.
+            mask: (..., X, Y, K) observed masks, for density inferers that use both.
+            image: (..., X, Y, K) observed slices, normalised to [0, 1], for shape inferers that use both.
             seed: seeds whatever is random in the method.
 
         Returns:
@@ -182,15 +187,17 @@ class SliceInferer(Inferer):
             raise InputError(f"the observed slices have shape {array.shape}, expected (..., X, Y, K)")
         where = np.arange(array.shape[-1]) if positions is None else np.asarray(positions)
         wanted = _between(where) if targets is None else np.asarray(list(targets))
-        masks = None
-        if mask is not None:
-            masks = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
-            masks = np.broadcast_to(masks, array.shape).reshape(-1, *array.shape[-3:]) > 0
+        other = mask if self.kind == "density" else image
+        others: Any = itertools.repeat(None)
+        if other is not None:
+            others = other.detach().cpu().numpy() if isinstance(other, torch.Tensor) else np.asarray(other)
+            others = np.broadcast_to(others, array.shape).reshape(-1, *array.shape[-3:])
         results = []
-        for i, volume in enumerate(array.reshape(-1, *array.shape[-3:])):
+        for volume, companion in zip(array.reshape(-1, *array.shape[-3:]), others, strict=False):
+            brightness, drawn = (volume, companion) if self.kind == "density" else (companion, volume)
             observed = ObservedSlices(
-                image=volume if self.kind == "density" else None,
-                mask=volume > 0 if self.kind == "shape" else (None if masks is None else masks[i]),
+                image=brightness,
+                mask=None if drawn is None else drawn > 0,
                 positions=where.astype(float),
                 targets=wanted.astype(float),
                 spacing=spacing,

@@ -9,6 +9,7 @@ window.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -149,6 +150,8 @@ class DenseInferer(Inferer):
         if method.kind == "shape" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         channel = data[1] > 0 if method.kind == "shape" else data[0]
+        if method.reads_image:
+            template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
         dense, error = self._tiled(channel, template, method, name, network)
         if method.kind == "density":
             planes = observed_planes(positions, targets) if self.keep_observed else []
@@ -209,7 +212,7 @@ class DenseInferer(Inferer):
     ) -> Reconstruction:
         shape = method.kind == "shape"
         observed = ObservedSlices(
-            image=None if shape else to_unit(data.astype(np.float64)),
+            image=template.image if shape else to_unit(data.astype(np.float64)),
             mask=data if shape else None,
             positions=template.positions,
             targets=template.targets,

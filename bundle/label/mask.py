@@ -11,11 +11,16 @@ import numpy as np
 from scipy import ndimage
 
 from bundle.errors import InputError
-from bundle.inferers import ObservedSlices, SliceInferer
+from bundle.inferers import GuidedDistanceInferer, ObservedSlices, SliceInferer
+from bundle.transforms import to_unit
 
 
 def carry_mask(
-    mask: np.ndarray, positions: np.ndarray, spacing: tuple[float, float], method: SliceInferer
+    mask: np.ndarray,
+    positions: np.ndarray,
+    spacing: tuple[float, float],
+    method: SliceInferer,
+    image: np.ndarray | None = None,
 ) -> np.ndarray:
     """Carry a mask from the slices that it is drawn on to those between them.
 
@@ -24,6 +29,8 @@ def carry_mask(
         positions: (Z,) mm of the slices, ascending.
         spacing: in-plane spacing (x, y) in mm.
         method: a shape inferer.
+        image: (X, Y, Z) HU, which a :class:`bundle.inferers.GuidedDistanceInferer` looks at on every slice; None: the
+            outlines follow the mask alone.
 
     Returns:
         (X, Y, Z) bool: unchanged on the slices that were drawn on, empty before the first and after the last.
@@ -45,9 +52,15 @@ def carry_mask(
             "draw the nodule on at least 2, the first and the last that it is in"
         )
     between = np.arange(drawn[0], drawn[-1] + 1)
-    result = method.reconstruct(
-        ObservedSlices(None, mask[..., drawn], positions[drawn], positions[between], spacing)
-    ).mask
+    unit = None if image is None or not method.reads_image else to_unit(image.astype(np.float64))
+    observed = ObservedSlices(
+        None if unit is None else unit[..., drawn], mask[..., drawn], positions[drawn], positions[between], spacing
+    )
+    if isinstance(method, GuidedDistanceInferer) and unit is not None:
+        # here the brightness between is known, only the outline is not
+        result = method.reconstruct(observed, unit[..., between]).mask
+    else:
+        result = method.reconstruct(observed).mask
     assert result is not None
     out = np.zeros_like(mask, dtype=bool)
     out[..., between] = result

@@ -17,7 +17,7 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.inferers.names import chosen_names
 
-SHAPE_METHODS = ("morphological", "signed_distance")
+SHAPE_METHODS = ("morphological", "signed_distance", "sphere_distance", "guided_distance")
 # where MONAI Label's folder of studies keeps what was drawn, newest kind first
 LABEL_TAGS = ("final", "original")
 

@@ -137,7 +137,8 @@ class ServedInferer(DenseInferer):
         if len(data) > 1:
             made = self.methods[request.method]
             method = made if isinstance(made, SliceInferer) else made()
-            mask = carry_mask(data[1] > 0, slice_positions(volume), (float(spacing[0]), float(spacing[1])), method)
+            in_plane = (float(spacing[0]), float(spacing[1]))
+            mask = carry_mask(data[1] > 0, slice_positions(volume), in_plane, method, data[0])
         else:
             centre = np.asarray(volume.meta["region_centre"])
             mask = threshold_nodule(data[0], centre, spacing, request.threshold_hu, np.array(request.size_mm))
