@@ -148,6 +148,6 @@ def test_the_command_gives_the_same_with_two_workers(script, data, tmp_path):
     script.main(arguments(data, one, "--folds", "1", "--strides", "4"))
     command = [sys.executable, str(SCRIPT), *arguments(data, two, "--folds", "1", "--strides", "4", "--workers", "2")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert two.read_text() == one.read_text()
