@@ -21,6 +21,8 @@ from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_meta
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.data import load_net_with_metadata
 
+from bundle.networks import slice_window, window_base
+
 CONFIGS = ROOT / "configs"
 METADATA = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
 WEIGHTS = ROOT / "models" / "model.pt"
@@ -192,16 +194,18 @@ def test_exported_weights_give_the_networks_output(tmp_path):
     network.load_state_dict(state.get("model", state))
     assert any(not torch.equal(fresh[name], tensor) for name, tensor in network.state_dict().items())
 
-    # each place of a batch of its own: the network is no function of the batch
-    channels = METADATA["network_data_format"]["inputs"]["image"]["num_channels"]
-    places = torch.rand(1, 500, channels, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    slices = torch.rand(2, 4, 21, 30, generator=torch.Generator().manual_seed(0))
+    offsets = torch.tensor([[-6.0, -1.0, 4.0, 9.0], [-2.0, -2.0, 3.0, 8.0]])
+    valid = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
+    window = slice_window(slices, offsets, valid, torch.full((2, 2), 0.7))
     with torch.no_grad():
-        expected, got = network.eval()(places), exported.eval()(places)
-    assert got.shape == (1, 500, METADATA["network_data_format"]["outputs"]["pred"]["num_channels"])
+        expected, got = network.eval()(window), exported.eval()(window)
+    assert got.shape == (2, METADATA["network_data_format"]["outputs"]["pred"]["num_channels"], 21, 30)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
-    # meaningful weights picture something: brightness varies from place to place, mostly within the window
-    assert expected.std() > 0.02
-    assert ((expected > -0.5) & (expected < 1.5)).float().mean() > 0.95
+    # meaningful weights change what interpolation gives, and expect an error that is neither none nor the whole window
+    change = (expected[:, 0] - window_base(slices, offsets, valid)).abs().mean()
+    assert 1e-3 < change < 0.5
+    assert 1e-3 < expected[:, 1].mean() < 0.5
 
 
 def test_readme_has_the_zoos_sections_and_its_commands_exist():
