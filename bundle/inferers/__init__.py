@@ -11,6 +11,7 @@ from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
 from bundle.inferers.implicit_error import RawError
 from bundle.inferers.implicit_field import NoduleField
 from bundle.inferers.implicit_mm import MillimetreSirenInferer
+from bundle.inferers.implicit_prior import PriorSirenInferer
 from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.kriging import KrigingInferer
 from bundle.inferers.prior import PriorInferer
@@ -36,6 +37,7 @@ __all__ = [
     "ObservedSlices",
     "PchipInferer",
     "PriorInferer",
+    "PriorSirenInferer",
     "ProfileInferer",
     "ProfileMean",
     "RawError",

@@ -2,7 +2,8 @@
 
 Vocabulary: *members* are networks of one nodule that differ in their seeds alone; their mean is the reconstruction,
 their standard deviation the *spread*. A *pin* is what is missing at an observed slice, observed minus mean; it is added
-there, and less of it on the way to the neighbouring observed slices, where nothing of it is left.
+there, and less of it on the way to the neighbouring observed slices, where nothing of it is left. A *guide* is slices
+of another method that the members are fitted to as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import nn
 from bundle.engines import StackTrainer, one_thread
 from bundle.inferers.base import ObservedSlices
 from bundle.inferers.implicit import with_observed
-from bundle.inferers.interpolation import bracket, held
+from bundle.inferers.interpolation import bracket, held, linear_weights
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,27 @@ def voxel_places(shape: tuple[int, int], spacing: tuple[float, float], z: np.nda
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
+@dataclass(frozen=True)
+class Guide:
+    """Slices between and beyond the observed ones that another method made, for a fit to follow.
+
+    Attributes:
+        planes: (P,) mm, strictly ascending, none of them observed.
+        image: (X, Y, P) normalised.
+        weight: of a voxel of theirs in the fit, where an observed voxel has 1.
+        part: of what the fitted function misses of them, how much is added to it.
+        at_targets: (X, Y, Z) what the method makes at the targets that are wanted.
+        error: (X, Y, Z) how large an error it expects there; None from methods that give none.
+    """
+
+    planes: np.ndarray
+    image: np.ndarray
+    weight: float
+    part: float
+    at_targets: np.ndarray | None = None
+    error: np.ndarray | None = None
+
+
 @dataclass
 class NoduleField:
     """A nodule as a function of x, y and z: the mean of its fitted members, pinned to the observed slices.
@@ -84,12 +106,14 @@ class NoduleField:
         members: the networks, each with the trainer that fitted it.
         frame: from mm to their coordinates.
         observed: what they were fitted to.
+        guide: and what else.
         chunk: places at a time.
     """
 
     members: list[tuple[StackTrainer, nn.Module]]
     frame: MillimetreFrame
     observed: ObservedSlices
+    guide: Guide | None = None
     chunk: int = 65536
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
@@ -97,20 +121,24 @@ class NoduleField:
 
         Args:
             places: (N, 3) mm, from the centre of the first voxel along x and y, and as the observed positions along z.
-                Beyond the first and the last observed slice, that slice is repeated.
+                Beyond the first and the last slice that was fitted, that slice is repeated.
 
         Returns:
             (N,) float64, normalised, clipped to [0, 1]; continuous in x, y and z, and at an observed voxel what was
             observed, but for rounding.
         """
-        places = np.array(places, dtype=np.float64)
-        positions = self.observed.positions
-        places[:, 2] = held(positions, places[:, 2])
-        lower, upper, fraction = bracket(positions, places[:, 2])
-        value = self._members(places)[0]
-        in_plane = (places[:, :2] / np.array(self.observed.spacing)).T
-        for slices, part in ((lower, _left(fraction)), (upper, _left(1 - fraction))):
-            value += part * map_coordinates(self.pins, np.stack([*in_plane, slices]), order=1, mode="nearest")
+        x, y, z = np.asarray(places, dtype=np.float64).T
+        z = held(self.knots, z)
+        value = self._members(np.stack([x, y, z], axis=1))[0]
+        in_plane = x / self.observed.spacing[0], y / self.observed.spacing[1]
+
+        def between(volume: np.ndarray, slices: np.ndarray) -> np.ndarray:
+            return map_coordinates(volume, np.stack([*in_plane, slices]), order=1, mode="nearest")
+
+        lower, upper, fraction = bracket(self.observed.positions, z)
+        value += _left(fraction) * between(self.pins, lower) + _left(1 - fraction) * between(self.pins, upper)
+        if self.guide is not None:
+            value += between(self.details, np.interp(z, self.knots, np.arange(len(self.knots))))
         return np.clip(value, 0, 1)
 
     def slices(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,19 +148,36 @@ class NoduleField:
             targets: (Z,) mm.
 
         Returns:
-            image and spread, (X, Y, Z) float64, normalised; the spread is 0 at observed slices and beyond the ends.
+            image and spread, (X, Y, Z) float64, normalised; the spread is 0 at observed slices.
         """
-        z = held(self.observed.positions, targets)
-        mean, spread = self._grid(z)
-        lower, upper, fraction = bracket(self.observed.positions, z)
-        mean += _left(fraction) * self.pins[..., lower] + _left(1 - fraction) * self.pins[..., upper]
-        spread[..., (fraction == 0) | (fraction == 1)] = 0
-        return with_observed(np.clip(mean, 0, 1), replace(self.observed, targets=z)), spread
+        z = held(self.knots, targets)
+        mean, spread = self._pinned(z)
+        if self.guide is not None:
+            mean += self.details @ linear_weights(self.knots, z).T
+        held_targets = replace(self.observed, targets=z)
+        spread[..., held_targets.seen] = 0
+        return with_observed(np.clip(mean, 0, 1), held_targets), spread
+
+    @functools.cached_property
+    def knots(self) -> np.ndarray:
+        """(K + P,) mm: every slice that was fitted."""
+        fitted = [self.observed.positions] + ([] if self.guide is None else [self.guide.planes])
+        return np.sort(np.concatenate(fitted))
 
     @functools.cached_property
     def pins(self) -> np.ndarray:
         """(X, Y, K) observed minus mean."""
         return self.observed.image - self._grid(self.observed.positions)[0]
+
+    @functools.cached_property
+    def details(self) -> np.ndarray:
+        """(X, Y, K + P): at the planes of the guide the part of it that the pinned mean misses, 0 where observed."""
+        guide, image = self.guide, self.observed.image
+        assert guide is not None
+        assert image is not None
+        out = np.zeros((*image.shape[:2], len(self.knots)))
+        out[..., np.searchsorted(self.knots, guide.planes)] = guide.part * (guide.image - self._pinned(guide.planes)[0])
+        return out
 
     def state(self) -> dict[str, torch.Tensor]:
         """Parameters of all members, their names led by the member's number."""
@@ -141,6 +186,12 @@ class NoduleField:
             for i, (_, network) in enumerate(self.members)
             for name, tensor in network.state_dict().items()
         }
+
+    def _pinned(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean with pins, and spread, of the members, (X, Y, Z)."""
+        mean, spread = self._grid(z)
+        lower, upper, fraction = bracket(self.observed.positions, z)
+        return mean + _left(fraction) * self.pins[..., lower] + _left(1 - fraction) * self.pins[..., upper], spread
 
     def _grid(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of the members, (X, Y, Z), without pins."""
@@ -162,6 +213,6 @@ class NoduleField:
         return mean, np.sqrt(square / max(len(self.members) - 1, 1))
 
 
-def _left(fraction: np.ndarray) -> np.ndarray:
-    """What is left of a pin at a part of the way to the next observed slice."""
-    return (1 - fraction) ** 2
+def _left(distance: np.ndarray) -> np.ndarray:
+    """What is left of a pin at a distance from its slice, in gaps."""
+    return np.clip(1 - np.abs(distance), 0, None) ** 2

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from bundle.engines import FitOptions, NoduleData, StackTrainer, fit_stacks
-from bundle.engines.counter_random import derive_key
+from bundle.engines.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, checked_image
 from bundle.inferers.implicit import ImplicitInferer
 from bundle.inferers.implicit_error import RawError
-from bundle.inferers.implicit_field import NoduleField, frame_of, voxel_places
+from bundle.inferers.implicit_field import Guide, NoduleField, frame_of, voxel_places
 from bundle.networks import Siren
 
-MEMBER = 100  # what a key is for, beside those of bundle.engines.counter_random
+SUBSET, MEMBER = 50, 100  # what a key is for, beside those of bundle.engines.counter_random
 
 
 class MillimetreSirenInferer(ImplicitInferer):
@@ -41,6 +41,7 @@ class MillimetreSirenInferer(ImplicitInferer):
         omega_0: frequency factor of the sine layers.
         learning_rate: of the first epoch.
         batch_size: places a step.
+        voxels: most observed voxels that a member is fitted to, drawn at random for each; bounds the time.
         raw_error: makes the error map; None: the default coefficients.
         device: where to fit; None: the first GPU if there is one, else the CPU.
         chunk: voxels at a time in the dense evaluation.
@@ -62,12 +63,13 @@ class MillimetreSirenInferer(ImplicitInferer):
         self,
         epochs: int = 30,
         members: int = 6,
-        bandwidth: Sequence[float] = (0.35, 0.35, 0.18),
+        bandwidth: Sequence[float] = (0.18, 0.18, 0.13),
         hidden_features: int = 64,
         hidden_layers: int = 2,
         omega_0: float = 15.0,
         learning_rate: float = 1e-3,
         batch_size: int = 256,
+        voxels: int | None = 40_000,
         raw_error: RawError | None = None,
         device: str | None = None,
         chunk: int = 65536,
@@ -86,7 +88,10 @@ class MillimetreSirenInferer(ImplicitInferer):
             raise InputError(f"bandwidth is {bandwidth!r}, expected three numbers above 0 in rad/mm, for x, y and z")
         if not 0 < omega_0 < np.inf:
             raise InputError(f"omega_0 is {omega_0!r}, expected a number above 0")
+        if voxels is not None and not (isinstance(voxels, int) and voxels >= 1):
+            raise InputError(f"voxels is {voxels!r}, expected a whole number, 1 or more, or None for all")
         self.members = members
+        self.voxels = voxels
         self.bandwidth = tuple(float(b) for b in bandwidth)
         self.omega_0 = float(omega_0)
         self.raw_error = raw_error or RawError()
@@ -111,20 +116,18 @@ class MillimetreSirenInferer(ImplicitInferer):
         results = []
         for observed, (field, result) in zip(many, self._fields(many), strict=True):
             result.image, spread = field.slices(observed.targets)
-            result.error = self.expected_error(self._raw_error(observed, spread), observed)
+            result.error = self.expected_error(self._raw_error(field, result.image, spread), observed)
             result.state = field.state()
             results.append(result)
         return results
 
-    def _samples(self, observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """What the members are fitted to: (N, 3) places in mm, (N,) values and, or None, (N,) weights."""
-        assert observed.image is not None
-        places = voxel_places(observed.image.shape[:2], observed.spacing, observed.positions)
-        return places, observed.image.reshape(-1), None
+    def _guide(self, observed: ObservedSlices) -> Guide | None:
+        """What the members are fitted to beside the observed slices."""
+        return None
 
-    def _raw_error(self, observed: ObservedSlices, spread: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) at the targets."""
-        return self.raw_error(observed, spread)
+    def _raw_error(self, field: NoduleField, image: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) at the targets, from what was made of them."""
+        return self.raw_error(field.observed, spread)
 
     def _fields(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:
         """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
@@ -133,13 +136,12 @@ class MillimetreSirenInferer(ImplicitInferer):
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         count = self.members
         frames = [frame_of(observed, self.bandwidth, self.omega_0) for observed in many]
+        guides = [self._guide(observed) for observed in many]
         data = []
-        for observed, frame in zip(many, frames, strict=True):
-            places, values, weights = self._samples(observed)
-            tensors = (frame(places), torch.as_tensor(values, dtype=torch.float32))
-            weighted = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
-            seeds = (member_seed(observed.seed, member) for member in range(count))
-            data += [NoduleData(*tensors, seed, self.options.batch_size, 0.0, weighted) for seed in seeds]
+        for observed, frame, guide in zip(many, frames, guides, strict=True):
+            for seed in (member_seed(observed.seed, member) for member in range(count)):
+                places, values, weights = samples(observed, guide, self.voxels, seed)
+                data.append(NoduleData(frame(places), values, seed, self.options.batch_size, 0.0, weights))
 
         def network_of(index: int) -> nn.Module:
             torch.manual_seed(data[index].seed)
@@ -153,11 +155,49 @@ class MillimetreSirenInferer(ImplicitInferer):
             for indices, trainer in stacks:
                 fits |= {index: (trainer, place) for place, index in enumerate(indices)}
         out = []
-        for i, (observed, frame) in enumerate(zip(many, frames, strict=True)):
+        for i, (observed, frame, guide) in enumerate(zip(many, frames, guides, strict=True)):
             mine = [fits[i * count + member] for member in range(count)]
             members = [(trainer, trainer.fits[place].network) for trainer, place in mine]
-            out.append((NoduleField(members, frame, observed, self.chunk), _record(mine)))
+            out.append((NoduleField(members, frame, observed, guide, self.chunk), _record(mine)))
         return out
+
+
+def samples(
+    observed: ObservedSlices, guide: Guide | None = None, most: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """What a member is fitted to: the observed voxels and those of a guide, of each at most so many at random.
+
+    Args:
+        observed: the slices that were kept.
+        guide: what else is to be fitted.
+        most: voxels of each; None: all. Where voxels are left out, the others of the guide weigh so much that guide
+            and observed slices balance as before.
+        seed: draws the voxels.
+
+    Returns:
+        (N, 3) places in mm, (N,) brightness and (N,) weights, float32.
+
+    Example:
+        >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.0, 4.0]), np.arange(5.0))
+        >>> places, values, weights = samples(seen, Guide(np.array([2.0]), np.zeros((1, 1, 1)), 0.5, 0.0))
+        >>> places[:, 2].tolist(), values.tolist(), weights.tolist()
+        ([0.0, 4.0, 2.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.5])
+    """
+    assert observed.image is not None
+    parts = [(observed.positions, observed.image, 1.0)]
+    if guide is not None:
+        parts.append((guide.planes, guide.image, guide.weight))
+    places, values, weights = [], [], []
+    for number, (z, image, weight) in enumerate(parts):
+        every = torch.arange(image.size)
+        kept = every
+        if most is not None and image.size > most:
+            kept = torch.argsort(splitmix64(derive_key(seed, SUBSET + number), every), stable=True)[:most].sort().values
+        places.append(voxel_places(image.shape[:2], observed.spacing, z)[kept])
+        values.append(image.reshape(-1)[kept])
+        weights.append(np.full(len(kept), weight * image.size / len(kept)))
+    values_, weights_ = (torch.as_tensor(np.concatenate(p), dtype=torch.float32) for p in (values, weights))
+    return np.concatenate(places), values_, weights_ / weights_[0]
 
 
 def member_seed(seed: int, member: int) -> int:
