@@ -112,6 +112,14 @@ def test_bad_turns(turns):
         PriorInferer(SliceSynthesisNet, turns=turns)
 
 
+def test_bf16_is_nearly_the_same():
+    observed = seen_at([0, 5, 10], np.arange(11.0))
+    one, other = (PriorInferer(lively(), precision=p).reconstruct(observed).image for p in ("fp32", "bf16"))
+    assert 0 < np.abs(one - other).max() < 0.05
+    with pytest.raises(InputError, match="expected 'fp32' or 'bf16'"):
+        PriorInferer(SliceSynthesisNet, precision="half")
+
+
 def test_bad_weights(tmp_path):
     with pytest.raises(InputError, match="is missing"):
         PriorInferer(SliceSynthesisNet, weights=tmp_path / "none.pt")

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from bundle.data.windows import windows_at
-from bundle.engines import one_thread
+from bundle.engines import AutocastInferer, one_thread
 from bundle.errors import InputError
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
 from bundle.inferers.implicit import with_observed
@@ -73,6 +74,8 @@ class PriorInferer(SliceInferer):
         weights: file of its weights; None: the network has them.
         turns: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
         device: where to compute; None: the CPU, where a nodule takes less than a second.
+        precision: ``"fp32"``, the same on every machine; ``"bf16"``, twice as fast where a CPU multiplies it in hardware
+            and within 0.01 dB.
         targets_at_once: slices in one call of the network.
         gaps_mm: smallest and largest gap between observed slices that the weights were trained on.
         pixels_mm: smallest and largest pixels that they were trained on; outside of either there is a note.
@@ -81,7 +84,7 @@ class PriorInferer(SliceInferer):
     observed slice the network goes on from it. The result does not depend on a seed.
 
     Raises:
-        InputError: the weights are missing or of another network; ``turns`` is not from 1 to 16.
+        InputError: the weights are missing or of another network; ``turns`` is not from 1 to 16; another precision.
 
     Example:
         >>> prior = PriorInferer(SliceSynthesisNet)  # no weights: this one is PCHIP
@@ -96,8 +99,9 @@ class PriorInferer(SliceInferer):
         self,
         network: Callable[[], nn.Module] | nn.Module = SliceSynthesisNet,
         weights: str | Path | None = None,
-        turns: int = 4,
+        turns: int = 2,
         device: str | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
         targets_at_once: int = 16,
         gaps_mm: tuple[float, float] = (1.0, 8.0),
         pixels_mm: tuple[float, float] = (0.5, 1.0),
@@ -105,10 +109,13 @@ class PriorInferer(SliceInferer):
         super().__init__()
         if not isinstance(turns, int) or not 1 <= turns <= 16:
             raise InputError(f"turns is {turns!r}, expected a whole number from 1 to 16")
+        if precision not in ("fp32", "bf16"):
+            raise InputError(f"precision is {precision!r}, expected 'fp32' or 'bf16'")
         made = network if isinstance(network, nn.Module) else network()
         self.network = made.eval().requires_grad_(False) if weights is None else load_weights(made, weights)
         self.turns = turns
         self.device = device or "cpu"
+        self.precision = precision
         self.targets_at_once = targets_at_once
         self.gaps_mm = gaps_mm
         self.pixels_mm = pixels_mm
@@ -176,5 +183,6 @@ class PriorInferer(SliceInferer):
         if transposed:
             slices, spacing = slices.transpose(2, 3), spacing.flip(1)
         window = slice_window(slices, offsets, valid, spacing).to(self.device)
-        out = network(window.contiguous(memory_format=torch.channels_last)).cpu()
+        run = AutocastInferer(self.precision)
+        out = run(window.contiguous(memory_format=torch.channels_last), network).float().cpu()
         return (out.transpose(2, 3) if transposed else out).flip(axes)
