@@ -74,8 +74,8 @@ class PriorInferer(SliceInferer):
         weights: file of its weights; None: the network has them.
         turns: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
         device: where to compute; None: the CPU, where a nodule takes less than a second.
-        precision: ``"fp32"``, the same on every machine; ``"bf16"``, twice as fast where a CPU multiplies it in hardware
-            and within 0.01 dB.
+        precision: ``"fp32"``, the same on every machine; ``"bf16"``, twice as fast where a CPU multiplies it
+            in hardware, and within 0.01 dB.
         targets_at_once: slices in one call of the network.
         gaps_mm: smallest and largest gap between observed slices that the weights were trained on.
         pixels_mm: smallest and largest pixels that they were trained on; outside of either there is a note.
