@@ -258,7 +258,7 @@ def test_raw_error_follows_its_formula():
     ramp = dataclasses.replace(
         seen, image=np.tile(np.arange(20)[:, None, None] * 0.7 * 0.01, (1, 18, 3)), spacing=(0.7, 0.7)
     )
-    edge = RawError(**(zero | {"edge": 3.0}))(ramp, spread)
+    edge = RawError(**(zero | {"edge": 3.0, "smooth_mm": 1.0}))(ramp, spread)
     np.testing.assert_allclose(edge[6:14, 6:12, 2], 0.03, rtol=1e-3)
     together = RawError(power=1.0)
     parts = [

@@ -86,15 +86,14 @@ class Guide:
         image: (X, Y, P) normalised.
         weight: of a voxel of theirs in the fit, where an observed voxel has 1.
         part: of what the fitted function misses of them, how much is added to it.
-        at_targets: (X, Y, Z) what the method makes at the targets that are wanted.
-        error: (X, Y, Z) how large an error it expects there; None from methods that give none.
+        error: (X, Y, Z) how large an error the method expects at the targets that are wanted; None from methods that
+            give none.
     """
 
     planes: np.ndarray
     image: np.ndarray
     weight: float
     part: float
-    at_targets: np.ndarray | None = None
     error: np.ndarray | None = None
 
 

@@ -116,7 +116,7 @@ class MillimetreSirenInferer(ImplicitInferer):
         results = []
         for observed, (field, result) in zip(many, self._fields(many), strict=True):
             result.image, spread = field.slices(observed.targets)
-            result.error = self.expected_error(self._raw_error(field, result.image, spread), observed)
+            result.error = self.expected_error(self._raw_error(field, spread), observed)
             result.state = field.state()
             results.append(result)
         return results
@@ -125,8 +125,8 @@ class MillimetreSirenInferer(ImplicitInferer):
         """What the members are fitted to beside the observed slices."""
         return None
 
-    def _raw_error(self, field: NoduleField, image: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) at the targets, from what was made of them."""
+    def _raw_error(self, field: NoduleField, spread: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) at the targets."""
         return self.raw_error(field.observed, spread)
 
     def _fields(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:

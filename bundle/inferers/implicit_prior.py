@@ -74,8 +74,7 @@ class PriorSirenInferer(MillimetreSirenInferer):
 
     The prior is asked at the targets that are wanted, and in between where they are far apart
     (:func:`prior_planes`); so targets have an influence on one another, a small one. Where the prior reaches beyond the
-    last observed slice, so does the function. ``error`` is the prior's, widened by the spread of the networks and by
-    how far they are from the prior.
+    last observed slice, so does the function. ``error`` is the prior's, widened by the spread of the networks.
 
     Example:
         >>> from bundle.inferers import PchipInferer
@@ -126,12 +125,9 @@ class PriorSirenInferer(MillimetreSirenInferer):
         image = np.asarray(made.image, dtype=np.float64)
         first, last = index[: len(planes)], index[len(planes) :]
         error = None if made.error is None else np.asarray(made.error, dtype=np.float64)[..., last]
-        return Guide(planes, image[..., first], self.weight, self.part, image[..., last], error)
+        return Guide(planes, image[..., first], self.weight, self.part, error)
 
-    def _raw_error(self, field: NoduleField, image: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        own = super()._raw_error(field, image, spread)
+    def _raw_error(self, field: NoduleField, spread: np.ndarray) -> np.ndarray:
         if field.guide is None or field.guide.error is None:
-            return own
-        assert field.guide.at_targets is not None
-        away = image - field.guide.at_targets
-        return np.sqrt(field.guide.error**2 + spread**2 + away**2)
+            return super()._raw_error(field, spread)
+        return np.hypot(field.guide.error, spread)
