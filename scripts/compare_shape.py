@@ -56,7 +56,7 @@ def end_errors(mask: np.ndarray, spacing: tuple[float, float, float], stride: in
         >>> mask = np.zeros((9, 9, 11), bool)
         >>> mask[2:7, 2:7, 3:8] = True
         >>> [np.round(e, 1).tolist() for e in end_errors(mask, (1.0, 1.0, 1.0), 5, 0)]
-        [[0.0, 0.5], [0.0, 0.5]]
+        [[0.0, 0.3], [0.0, 0.3]]
     """
     z = np.arange(mask.shape[2]) * spacing[2]
     met = np.asarray(mask.any(axis=(0, 1)))

@@ -84,11 +84,14 @@ class GuidedDistanceInferer(ShapeInferer):
         InputError: a weight below 0, or a ``density`` that gives no brightness.
 
     Example:
-        >>> masks, image = np.zeros((9, 9, 2), bool), np.full((9, 9, 2), 0.1)
-        >>> masks[2:7, 2:7] = True; image[2:6, 2:7] = 0.7  # the last row of the mask is not nodule
-        >>> made = GuidedDistanceInferer(weight_mm=1.0)(masks, image=image, positions=[0, 5], targets=[0, 2, 5])
-        >>> made[:, 4, 1].astype(int)
-        array([0, 0, 1, 1, 1, 1, 0, 0, 0])
+        >>> masks = np.zeros((9, 9, 2), bool)
+        >>> masks[2:7, 2:7] = True
+        >>> image = np.where(masks, 0.7, 0.1)  # a pillar, that does not bulge as a sphere would
+        >>> where = {"positions": [0, 4], "targets": [0, 2, 4]}
+        >>> GuidedDistanceInferer()(masks, image=image, **where).sum(axis=(0, 1))
+        array([25., 25., 25.], dtype=float32)
+        >>> GuidedDistanceInferer(weight_mm=0)(masks, image=image, **where).sum(axis=(0, 1))
+        array([25., 45., 25.], dtype=float32)
     """
 
     reads_image = True
