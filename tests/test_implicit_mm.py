@@ -115,7 +115,7 @@ def test_the_state_is_the_networks():
     state = inferer().reconstruct(seen).state
     field = inferer().fit(seen)
     for member in range(3):
-        network = Siren(hidden_features=16, hidden_layers=2, omega_0=15.0, dropout=0.0)
+        network = Siren(hidden_features=16, hidden_layers=2, omega_0=10.0, dropout=0.0)
         network.load_state_dict({n.split(".", 1)[1]: t for n, t in state.items() if n.startswith(f"{member}.")})
         place = field.frame(np.random.default_rng(0).uniform(0, 10, (50, 3)))
         assert torch.equal(network(place), field.members[member][1](place))

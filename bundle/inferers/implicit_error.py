@@ -43,10 +43,10 @@ class RawError:
         [0.0, 0.015, 0.02, 0.015, 0.0, 0.005]
     """
 
-    spread: float = 1.3
-    disagreement: float = 0.075
-    edge: float = 0.06
-    floor: float = 0.003
+    spread: float = 1.33
+    disagreement: float = 0.084
+    edge: float = 0.086
+    floor: float = 0.004
     power: float = 0.25
     smooth_mm: float = 0.5
 

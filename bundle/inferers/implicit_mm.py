@@ -61,12 +61,12 @@ class MillimetreSirenInferer(ImplicitInferer):
 
     def __init__(
         self,
-        epochs: int = 30,
+        epochs: int = 20,
         members: int = 6,
         bandwidth: Sequence[float] = (0.18, 0.18, 0.13),
         hidden_features: int = 64,
         hidden_layers: int = 2,
-        omega_0: float = 15.0,
+        omega_0: float = 10.0,
         learning_rate: float = 1e-3,
         batch_size: int = 256,
         voxels: int | None = 40_000,
