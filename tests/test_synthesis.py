@@ -1,4 +1,4 @@
-"""Slice synthesis: the network at its start, its loss, its validation metric, and a training that learns and goes on."""
+"""Slice synthesis: the network at its start, its loss, its metric, and a training that learns and goes on."""
 
 import json
 

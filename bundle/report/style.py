@@ -100,7 +100,7 @@ def label(method: str) -> str:
         >>> label("signed_distance")
         'signed distance'
     """
-    return {"siren": "SIREN", "pchip": "PCHIP"}.get(method, method.replace("_", " "))
+    return {"pchip": "PCHIP"}.get(method, method.replace("_", " ").replace("siren", "SIREN"))
 
 
 @contextlib.contextmanager
