@@ -189,10 +189,10 @@ def samples(
         parts.append((guide.planes, guide.image, guide.weight))
     places, values, weights = [], [], []
     for number, (z, image, weight) in enumerate(parts):
-        every = torch.arange(image.size)
-        kept = every
+        kept = np.arange(image.size)
         if most is not None and image.size > most:
-            kept = torch.argsort(splitmix64(derive_key(seed, SUBSET + number), every), stable=True)[:most].sort().values
+            words = splitmix64(derive_key(seed, SUBSET + number), torch.from_numpy(kept)).numpy()
+            kept = np.sort(np.argsort(words, kind="stable")[:most])
         places.append(voxel_places(image.shape[:2], observed.spacing, z)[kept])
         values.append(image.reshape(-1)[kept])
         weights.append(np.full(len(kept), weight * image.size / len(kept)))
