@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from bundle.errors import InputError
+from bundle.files import write_whole
 
 
 def describe(thing: Any) -> Any:
@@ -168,24 +169,6 @@ class ResultStore:
             return json.loads((folder / "result.json").read_text())
         except (OSError, ValueError):
             return None
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
-
-    Example:
-        >>> target = Path(tempfile.mkdtemp()) / "a.txt"
-        >>> write_whole(target, lambda temporary: temporary.write_text("all of it"))
-        >>> target.read_text()
-        'all of it'
-    """
-    # the suffix stays last: some writers choose the format by it
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _name(thing: Any) -> str:

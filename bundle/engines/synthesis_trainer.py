@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from bundle.data.windows import WindowDataset
 from bundle.engines.paths import chosen_precision
 from bundle.engines.synthesis import AutocastInferer, NoduleWindows, PsnrGain, SynthesisLoss, synthesis_batch
 from bundle.errors import InputError
+from bundle.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -169,21 +169,20 @@ class SynthesisTrainer(SupervisedTrainer):
         self.evaluator.run()
         gain = float(self.evaluator.state.metrics["gain"])
         if not self.gains or gain > max(self.gains):
-            _save(self.folder / "model.pt", {key: value.cpu() for key, value in self.average.state_dict().items()})
+            weights = {key: value.cpu() for key, value in self.average.state_dict().items()}
+            write_whole(self.folder / "model.pt", lambda path: torch.save(weights, path))
         self.gains.append(gain)
         rows = [{"epoch": i + 1, "gain_db": round(value, 4)} for i, value in enumerate(self.gains)]
-        (self.folder / "training.json").write_text(json.dumps(rows, indent=1) + "\n")
-        _save(
-            self.folder / "last.pt",
-            {
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "iteration": self.state.iteration,
-                "epoch": self.state.epoch,
-                "gains": self.gains,
-            },
-        )
+        write_whole(self.folder / "training.json", lambda path: path.write_text(json.dumps(rows, indent=1) + "\n"))
+        last = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "iteration": self.state.iteration,
+            "epoch": self.state.epoch,
+            "gains": self.gains,
+        }
+        write_whole(self.folder / "last.pt", lambda path: torch.save(last, path))
         log.info("epoch %d: %+.3f dB over PCHIP on validation patients", self.state.epoch, gain)
         if self._waited():
             self.terminate()
@@ -215,10 +214,3 @@ def _precision(asked: str, device: torch.device) -> str:
     if asked == "auto" and device.type == "cuda":
         return "bf16"
     return chosen_precision(asked, device)
-
-
-def _save(path: Path, what: dict[str, Any]) -> None:
-    """Write a file whole: under a temporary name, then by one rename."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    torch.save(what, temporary)
-    os.replace(temporary, path)
