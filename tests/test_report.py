@@ -13,9 +13,13 @@ from report_folder import SHAPE_XYZ, save, write_study
 from test_study import make_study
 
 from bundle.errors import InputError
+from bundle.inferers import PriorInferer
+from bundle.networks import SliceSynthesisNet
 from bundle.report import figures, style
 from bundle.report.build import build_report
+from bundle.report.page import _flat
 from bundle.report.results import StudyResults
+from bundle.store import describe
 
 
 @pytest.fixture
@@ -219,6 +223,14 @@ def test_the_script_tells_a_mistake_in_one_sentence(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_network_is_named_and_not_spelt_out():
+    part = describe(PriorInferer(SliceSynthesisNet(features=(8, 8))))
+    shown = dict(_flat(part))
+    assert shown["network"] == "SliceSynthesisNet"
+    assert len(shown["network.state"]) == 64
+    assert not [value for value in shown.values() if "Conv2d" in value]
 
 
 def test_protocol_words_name_axis_and_stride(tmp_path):

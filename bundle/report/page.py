@@ -170,8 +170,8 @@ def _kind(part: Mapping[str, Any]) -> str:
     return str(part.get("is") or part.get("call") or "").rpartition(".")[2]
 
 
-# of MONAI's base classes: they say nothing of the protocol
-_HOUSEKEEPING = {"is", "call", "args", "allow_missing_keys", "keys", "label_key", "reduction", "get_not_nans"}
+# of MONAI's base classes, and a network spelt out layer by layer: a page of it says less than its class and its hash
+_HOUSEKEEPING = {"is", "call", "args", "allow_missing_keys", "keys", "label_key", "reduction", "get_not_nans", "repr"}
 
 
 def _flat(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
