@@ -30,9 +30,9 @@ from torch.utils.data import DataLoader, Dataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
-from bundle.engines.paths import chosen_precision, one_thread
+from bundle.engines.steps.paths import chosen_precision, one_thread
 from bundle.networks import Siren
-from bundle.workers import worker_count
+from bundle.study.workers import worker_count
 
 BATCH = 2048
 # the whole study: steps of 2,048 voxels an epoch over all nodules' crops, times epochs
@@ -176,7 +176,7 @@ def cohort_lengths() -> list[int]:
     import numpy as np
 
     from bundle.data import load_cohort
-    from bundle.data.lidc_annotations import consensus_mask
+    from bundle.data.lidc.annotations import consensus_mask
 
     lengths = []
     for item in load_cohort():

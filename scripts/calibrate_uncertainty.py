@@ -25,19 +25,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 
 from monai.bundle import ConfigParser
 
-from bundle.case import Case, Crop, case_of, nodule_seed, reconstruct
 from bundle.data import NoduleSource, open_source
 from bundle.data.windows import in_folds, patient_of
 from bundle.errors import InputError, exit_on_mistake
 from bundle.inferers import Calibration, Reconstruction, SliceInferer, calibrate
-from bundle.inferers.calibration import LEVELS, UNCERTAINTY_FILE, read_calibrations
-from bundle.inferers.calibration_fit import coverage_of
+from bundle.inferers.calibration.fit import coverage_of
+from bundle.inferers.calibration.intervals import LEVELS, UNCERTAINTY_FILE, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.metrics import slice_region, slice_sets
 from bundle.store import write_whole
+from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
+from bundle.study.workers import run_all, worker_count
 from bundle.transforms import Decimate, to_unit
 from bundle.version import __version__
-from bundle.workers import run_all, worker_count
 
 ROOT = Path(__file__).resolve().parents[1]
 REGIONS = ("global", "tumour")

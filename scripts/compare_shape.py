@@ -20,9 +20,9 @@ import numpy as np
 from replicate_shape import METRICS, axial
 from tqdm import tqdm
 
-from bundle.data.lidc_annotations import LidcCluster, consensus_mask, lidc_clusters
+from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.inferers import MorphologicalInferer, SignedDistanceInferer, SliceInferer, SphereDistanceInferer
-from bundle.inferers.shape_sphere import sphere_squares
+from bundle.inferers.masks.sphere import sphere_squares
 
 METHODS: dict[str, SliceInferer] = {
     "morphological": MorphologicalInferer(),

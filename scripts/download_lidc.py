@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
 from bundle.data import load_cohort
-from bundle.data.lidc_annotations import candidate_series
+from bundle.data.lidc.annotations import candidate_series
 from bundle.errors import InputError, exit_on_mistake
 
 ENDPOINTS = {"aws": "https://s3.amazonaws.com", "gcs": "https://storage.googleapis.com"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
-from bundle.data.cohort import COHORT_FILE, cohort_text, make_cohort
+from bundle.data.lidc.cohort import COHORT_FILE, cohort_text, make_cohort
 
 
 def main(argv: list[str] | None = None) -> int:

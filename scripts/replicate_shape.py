@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
-from bundle.data.lidc_annotations import LidcCluster, consensus_mask, lidc_clusters
+from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.errors import InputError
 from bundle.inferers import MorphologicalInferer, ObservedSlices, SliceInferer
 from bundle.metrics import DiceScore, HausdorffMM, NoduleEvaluator, VolumeError

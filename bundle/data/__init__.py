@@ -1,18 +1,18 @@
 """Where nodules come from: LIDC-IDRI's DICOM, anyone's NIfTI, phantoms around real contours; one dictionary."""
 
-from bundle.data.cohort import load_cohort, make_cohort
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
-from bundle.data.dicom import CtVolume, read_series, read_voxels
-from bundle.data.dicom_export import SaveDicomSeriesd, check_empty_folder, write_series
-from bundle.data.dicom_geometry import SeriesGeometry, read_geometry
-from bundle.data.dicom_search import find_series
-from bundle.data.lidc import LoadLidcNodule, lidc_entries
-from bundle.data.lidc_annotations import LidcCluster, cluster_by_ids, consensus_mask, lidc_clusters
+from bundle.data.dicom.export import SaveDicomSeriesd, check_empty_folder, write_series
+from bundle.data.dicom.geometry import SeriesGeometry, read_geometry
+from bundle.data.dicom.read import CtVolume, read_series, read_voxels
+from bundle.data.dicom.search import find_series
+from bundle.data.lidc.annotations import LidcCluster, cluster_by_ids, consensus_mask, lidc_clusters
+from bundle.data.lidc.cohort import load_cohort, make_cohort
+from bundle.data.lidc.nodules import LoadLidcNodule, lidc_entries
+from bundle.data.nifti import SaveVolumed, save_nifti
 from bundle.data.nodule import make_item
-from bundle.data.phantom import make_phantom
+from bundle.data.phantom.make import make_phantom
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
 from bundle.data.volume import LoadMaskd, LoadVolumed, gaps_in_words, load_mask, load_volume, volumes
-from bundle.data.volume_export import SaveVolumed, save_nifti
 from bundle.data.windows import WindowDataset, WindowOptions, fold_of, in_folds, patient_of, windows_at
 
 __all__ = [

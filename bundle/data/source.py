@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from bundle.data.cohort import SPLITS, check_split, load_cohort
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
-from bundle.data.lidc import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
-from bundle.data.phantom import PHANTOM_VERSION, make_phantom
+from bundle.data.lidc.cohort import SPLITS, check_split, load_cohort
+from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
+from bundle.data.phantom.make import PHANTOM_VERSION, make_phantom
 from bundle.errors import InputError
 
 _HASHED_BYTES = 2**22
@@ -37,7 +37,7 @@ class LoadPhantom:
         self.seed = seed
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item of a nodule of :func:`bundle.data.cohort.load_cohort`."""
+        """Return the item of a nodule of :func:`bundle.data.lidc.cohort.load_cohort`."""
         return make_phantom(dict(data), seed=self.seed)
 
 

@@ -20,7 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from bundle.data.datalist import read_nifti
-from bundle.data.dicom import read_series
+from bundle.data.dicom.read import read_series
 from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance, to_lps
 from bundle.errors import InputError
 
@@ -61,7 +61,7 @@ def load_volume(path: str | Path, positions: str | Path | Sequence[float] | None
 
     Raises:
         InputError: absent, damaged, not of three axes, voxels that are nan or infinite; positions that do not fit;
-            for DICOM, see :func:`bundle.data.dicom_geometry.read_geometry`.
+            for DICOM, see :func:`bundle.data.dicom.geometry.read_geometry`.
 
     Example:
         >>> load_volume("scan.nii.gz").shape  # doctest: +SKIP

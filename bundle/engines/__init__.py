@@ -5,13 +5,13 @@
 """
 
 from bundle.engines.coordinates import CoordinateBatches, coordinate_grid, unit_axis
-from bundle.engines.draws import NoduleData
 from bundle.engines.early_stop import StopOnWithheld
-from bundle.engines.paths import one_thread
 from bundle.engines.progress import EpochProgress
 from bundle.engines.schedule import learning_rate_factor
 from bundle.engines.stack import StackTrainer
 from bundle.engines.stacks import fit_stacks
+from bundle.engines.steps.draws import NoduleData
+from bundle.engines.steps.paths import one_thread
 from bundle.engines.synthesis import AutocastInferer, NoduleWindows, PsnrGain, SynthesisLoss, synthesis_batch
 from bundle.engines.synthesis_trainer import SynthesisOptions, SynthesisTrainer
 from bundle.engines.trainer import FitOptions, NoduleTrainer, predict

@@ -2,7 +2,7 @@
 
 One iteration is one epoch of steps of every nodule in the stack, so handlers (progress, checkpoints, curves,
 early stop) cost nothing. What is computed is what :class:`bundle.engines.trainer.NoduleTrainer` computes; a test
-feeds both the same batches and dropout. A nodule's numbers are its own (:mod:`bundle.engines.counter_random`): on
+feeds both the same batches and dropout. A nodule's numbers are its own (:mod:`bundle.engines.steps.counter_random`): on
 a CPU its result is the same to the last bit in any stack, on any number of workers and of threads.
 """
 
@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from bundle.engines.coordinates import CoordinateBatches
-from bundle.engines.draws import NoduleData
-from bundle.engines.fit import NativePath, NoduleFit
-from bundle.engines.paths import choose_path, matmul_precision, one_thread
+from bundle.engines.steps.draws import NoduleData
+from bundle.engines.steps.fit import NativePath, NoduleFit
+from bundle.engines.steps.paths import choose_path, matmul_precision, one_thread
 from bundle.engines.trainer import FitOptions, predict
 
 Data = NoduleData | CoordinateBatches

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bundle.engines.draws import NoduleData
 from bundle.engines.stack import StackTrainer
+from bundle.engines.steps.draws import NoduleData
 from bundle.engines.trainer import FitOptions
 
 

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bundle.data.windows import WindowDataset
-from bundle.engines.paths import chosen_precision
+from bundle.engines.steps.paths import chosen_precision
 from bundle.engines.synthesis import AutocastInferer, NoduleWindows, PsnrGain, SynthesisLoss, synthesis_batch
 from bundle.errors import InputError
 from bundle.files import write_whole

@@ -1,23 +1,23 @@
 """Every way to fill the gap between observed slices, with one call signature (see :mod:`.base`)."""
 
 from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
-from bundle.inferers.calibration import Calibration, load_calibration, read_calibrations
-from bundle.inferers.calibration_fit import calibrate
-from bundle.inferers.dense import DenseInferer
-from bundle.inferers.dense_profile import ProfileInferer, ProfileMean
-from bundle.inferers.flow import FlowInferer
-from bundle.inferers.gate import GateInferer
-from bundle.inferers.implicit import ImplicitInferer, coordinate_batches
-from bundle.inferers.implicit_error import RawError
-from bundle.inferers.implicit_field import NoduleField
-from bundle.inferers.implicit_mm import MillimetreSirenInferer
-from bundle.inferers.implicit_prior import PriorSirenInferer
-from bundle.inferers.interpolation import CubicInferer, LinearInferer, NearestInferer, PchipInferer
-from bundle.inferers.kriging import KrigingInferer
-from bundle.inferers.prior import PriorInferer
-from bundle.inferers.shape import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
-from bundle.inferers.shape_guided import GuidedDistanceInferer, tissue_contrast
-from bundle.inferers.shape_sphere import SphereDistanceInferer, sphere_distance
+from bundle.inferers.calibration.fit import calibrate
+from bundle.inferers.calibration.intervals import Calibration, load_calibration, read_calibrations
+from bundle.inferers.dense.inferer import DenseInferer
+from bundle.inferers.implicit.error import RawError
+from bundle.inferers.implicit.field import NoduleField
+from bundle.inferers.implicit.inferer import ImplicitInferer, coordinate_batches
+from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
+from bundle.inferers.implicit.profile import ProfileInferer, ProfileMean
+from bundle.inferers.implicit.siren_prior import PriorSirenInferer
+from bundle.inferers.interpolation.flow import FlowInferer
+from bundle.inferers.interpolation.gate import GateInferer
+from bundle.inferers.interpolation.kriging import KrigingInferer
+from bundle.inferers.interpolation.splines import CubicInferer, LinearInferer, NearestInferer, PchipInferer
+from bundle.inferers.learned.prior import PriorInferer
+from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
+from bundle.inferers.masks.guided import GuidedDistanceInferer, tissue_contrast
+from bundle.inferers.masks.sphere import SphereDistanceInferer, sphere_distance
 from bundle.inferers.stored import StoredInferer, stored_methods
 
 __all__ = [

@@ -18,7 +18,7 @@ import torch
 from monai.inferers import Inferer
 
 from bundle.errors import InputError
-from bundle.inferers.calibration import Calibration
+from bundle.inferers.calibration.intervals import Calibration
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from bundle.metrics.rows import (
     exact_hu,
     row,
 )
-from bundle.transforms.window import to_unit
+from bundle.transforms.hu import to_unit
 
 BrightnessRange = Literal["window", "truth"]
 SpacingConvention = Literal["voxel", "thickness_on_rows"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bundle.errors import InputError
-from bundle.transforms.window import to_hu
+from bundle.transforms.hu import to_hu
 
 Row = dict[str, Any]
 Place = tuple[str, str, float | None, str]

@@ -16,7 +16,7 @@ from bundle.errors import InputError
 from bundle.metrics.radiometric import RegionMetric
 from bundle.metrics.regions import SLICE_SETS, slice_region, slice_sets
 from bundle.metrics.rows import REGIONS, Row, as_batch, checked_volume, exact_hu, row
-from bundle.transforms.window import HU_MAX, HU_MIN
+from bundle.transforms.hu import HU_MAX, HU_MIN
 
 
 def mean_hu(hu: np.ndarray) -> float:

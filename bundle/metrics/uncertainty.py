@@ -20,7 +20,7 @@ from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
 from bundle.metrics.regions import SLICE_SETS, slice_region, slice_sets
 from bundle.metrics.rows import REGIONS, Row, as_batch, checked_volume, row
-from bundle.transforms.window import HU_MAX, HU_MIN, HU_RANGE, to_hu
+from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu
 
 Region = np.ndarray | None
 

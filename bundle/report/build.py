@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundle.report.figures import draw_figures
-from bundle.report.page import report_html
-from bundle.report.paper_tables import paper_tables, write_paper_tables
+from bundle.report.figures.draw import draw_figures
+from bundle.report.figures.spectra import write_spectra
+from bundle.report.page.page import report_html
 from bundle.report.results import StudyResults
-from bundle.report.spectra import write_spectra
-from bundle.report.statistics_tables import statistics_tables, write_statistics
-from bundle.report.uncertainty_tables import uncertainty_tables
+from bundle.report.tables.paper_tables import paper_tables, write_paper_tables
+from bundle.report.tables.statistics_tables import statistics_tables, write_statistics
+from bundle.report.tables.uncertainty_tables import uncertainty_tables
 from bundle.store import ResultStore
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.report.tidy import KEY, Summary, read_rows, summarise_rows
-from bundle.transforms.window import HU_MAX, HU_MIN
+from bundle.transforms.hu import HU_MAX, HU_MIN
 
 KINDS = {"phantom": "phantom data, not CT", "lidc": "CT of LIDC-IDRI", "datalist": "CT given as NIfTI"}
 TRUTH = "truth"

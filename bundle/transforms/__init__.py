@@ -4,9 +4,9 @@ from bundle.transforms.crop import CropWithMargin, CropWithMargind, margin_in_vo
 from bundle.transforms.decimate import Decimate, Decimated, beyond_last, observed_indices
 from bundle.transforms.dilate import DilateMask, DilateMaskd, dilate_mask_mm
 from bundle.transforms.grid import bounding_box, voxel_spacing
+from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu, to_unit
 from bundle.transforms.region import CropRegiond, box_around_mask, box_around_point, cut, slice_positions
 from bundle.transforms.region_lung import lung_box
-from bundle.transforms.window import HU_MAX, HU_MIN, HU_RANGE, to_hu, to_unit
 
 __all__ = [
     "HU_MAX",

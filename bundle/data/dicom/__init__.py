@@ -1,0 +1,1 @@
+"""DICOM series: find, order, read in HU, write, say what was derived."""

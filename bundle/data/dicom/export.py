@@ -1,0 +1,184 @@
+"""Write a volume as a CT series of DICOM files, derived from the series it was made of.
+
+The new series belongs to the source's study and frame of reference, so that a viewer lays one over the other. It has
+UIDs of its own, is marked as derived, and names the slices it was made of; see :mod:`bundle.data.dicom.derive`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
+
+from bundle.data.dicom.derive import common_attributes, read_source, tell_derivation
+from bundle.data.volume import gaps_in_words
+from bundle.errors import InputError
+from bundle.version import __version__
+
+PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
+
+
+def write_series(
+    folder: str | Path,
+    volume: np.ndarray,
+    affine: np.ndarray,
+    *,
+    source: str | Path | None = None,
+    description: str = "dense volume",
+    derivation: str = "",
+) -> list[Path]:
+    """Write a volume as a derived CT series, one file a slice.
+
+    Args:
+        folder: where to; made if absent, must be empty.
+        volume: (X, Y, Z) HU, rounded to whole numbers.
+        affine: 4 x 4, voxel -> RAS mm; axes at right angles.
+        source: folder of the DICOM series it was made of; None: there is none, and patient and study are placeholders.
+        description: SeriesDescription, cut at 64 characters.
+        derivation: DerivationDescription, how it was made; cut at 1,024.
+
+    Returns:
+        the files, slice 0 first.
+
+    Raises:
+        InputError: the folder holds files already or can't be written, or the affine is sheared.
+
+    Example:
+        >>> write_series("dense", np.zeros((8, 8, 3)), np.diag([-1.0, -1, 1, 1]))[0].name  # doctest: +SKIP
+        'IM0001.dcm'
+    """
+    folder = check_empty_folder(folder)
+    columns = np.diag([-1.0, -1, 1, 1]) @ np.asarray(affine, dtype=float)  # RAS -> LPS
+    steps = np.linalg.norm(columns[:3, :3], axis=0)
+    directions = columns[:3, :3] / steps
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
+        raise InputError(f"{folder} can't hold this volume as DICOM: its axes aren't at right angles, save it as NIfTI")
+    places = [columns[:3, 3] + columns[:3, 2] * z for z in range(volume.shape[2])]
+    ends = (float(places[0] @ directions[:, 2]), float(places[-1] @ directions[:, 2]))
+    slices = None if source is None else read_source(source, directions[:, 2], ends)
+    common = common_attributes(slices, description)
+    common.Rows, common.Columns = int(volume.shape[1]), int(volume.shape[0])
+    common.PixelSpacing = [_ds(steps[1]), _ds(steps[0])]
+    common.SliceThickness = common.SpacingBetweenSlices = _ds(steps[2])
+    common.ImageOrientationPatient = [_ds(value) for value in directions[:, :2].T.ravel()]
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for z, place in enumerate(places):
+            dataset = _slice(common, z, place)
+            tell_derivation(dataset, slices, float(place @ directions[:, 2]), derivation)
+            hu = np.clip(np.rint(volume[..., z]), -32768, 32767).astype("<i2")
+            dataset.PixelData = np.ascontiguousarray(hu.T).tobytes()
+            paths.append(folder / f"IM{z + 1:04d}.dcm")
+            # pydicom 2 and 3 call a complete file header by different names
+            dataset.save_as(
+                paths[-1], **({"enforce_file_format": True} if PYDICOM_3 else {"write_like_original": False})
+            )
+    except OSError as error:
+        raise InputError(f"{folder} can't be written ({error.strerror}): choose another folder") from error
+    return paths
+
+
+def check_empty_folder(folder: str | Path) -> Path:
+    """The folder, if a series can be written to it.
+
+    Raises:
+        InputError: it is a file, or holds files, among which a viewer would find two series.
+
+    Example:
+        >>> check_empty_folder("not/there/yet").name
+        'yet'
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, expected a folder for the DICOM series: choose another")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files already, and a DICOM series needs a folder of its own: choose another")
+    return folder
+
+
+def _ds(value: float) -> str:
+    """A decimal string of at most 16 characters."""
+    return format_number_as_ds(float(value) + 0.0)
+
+
+def _slice(common: Dataset, z: int, place: np.ndarray) -> FileDataset:
+    """One file without its pixels."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    new = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    if not PYDICOM_3:
+        new.is_little_endian, new.is_implicit_VR = True, False
+    new.update(common)
+    new.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    new.InstanceNumber = z + 1
+    new.ImagePositionPatient = [_ds(round(value, 6)) for value in place]
+    new.SliceLocation = _ds(round(float(place[2]), 6))
+    return new
+
+
+class SaveDicomSeriesd(MapTransform):
+    """Write a dense volume as a DICOM series; see :func:`write_series`. The data pass through.
+
+    Args:
+        keys: of MetaTensors (1, X, Y, Z), HU, whose ``filename_or_obj`` is the source: a folder of DICOM files, or
+            something else, which is no DICOM source.
+        folder: where to.
+        method: how the slices between were made, for the description.
+
+    Raises:
+        InputError: when called: see :func:`write_series`; or the volume is a mask.
+
+    Example:
+        >>> SaveDicomSeriesd("pred", "dense", method="cubic").method
+        'cubic'
+    """
+
+    def __init__(
+        self, keys: KeysCollection, folder: str | Path, method: str = "", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.folder = folder
+        self.method = method
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write every key."""
+        for key in self.key_iterator(dict(data)):
+            volume = data[key]
+            if volume.meta.get("content") == "mask":
+                raise InputError(
+                    f"--method {self.method} gives a mask, which is no CT series: leave out --dicom_output"
+                )
+            came_from = Path(str(volume.meta.get("filename_or_obj", "")))
+            affine = np.asarray(volume.affine, dtype=float).reshape(4, 4)
+            spacing = float(np.linalg.norm(affine[:3, 2]))
+            kept = ", which are unchanged where planes coincide" if volume.meta.get("observed_kept", True) else ""
+            write_series(
+                self.folder,
+                volume[0].numpy(),
+                affine,
+                source=came_from if came_from.is_dir() else None,
+                description=f"{self.method} {spacing:.3g} mm, derived",
+                derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {self.method} from "
+                f"{_told(volume)}{kept}. "
+                f"lung_nodule_ct_reconstruction {__version__}, research only.",
+            )
+        return dict(data)
+
+
+def _told(volume: Any) -> str:
+    """How many slices a volume was made of, and how far apart they are, in words."""
+    positions = np.asarray(volume.meta.get("observed_positions", []), dtype=float).reshape(-1)
+    if len(positions) < 2:
+        return "the source's slices"
+    return f"{len(positions)} slices {gaps_in_words(positions)} mm apart"

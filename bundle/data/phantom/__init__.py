@@ -1,0 +1,1 @@
+"""Phantom CT around real nodule outlines."""

@@ -1,0 +1,1 @@
+"""Expected errors made into intervals that hold."""

@@ -1,0 +1,153 @@
+"""How sure a reconstruction is: expected errors that hold on patients they were not made on, and intervals from them.
+
+Vocabulary: a method's *raw error* is what it takes for its own error at a voxel, such as the spread of several fits.
+Its *expected error* is the raw error times a *scale*, by which its mean becomes the mean absolute error on the
+calibration nodules. The scale follows a power of the *gap*, the mm between the observed slices around the voxel, as
+raw errors seldom grow with the gap like actual ones, and is another *beyond* the observed slices, where nothing is
+interpolated. The *interval* of a *level*, say 0.9, is the reconstructed value
+plus and minus the expected error times a *multiplier*: the 0.9 quantile, on the calibration nodules, of the absolute
+residual over the expected error. That is split-conformal prediction with a normalised residual (Lei et al. 2018,
+Journal of the American Statistical Association 113:1094) in which each nodule has the same weight, whatever its size.
+Patients
+differ more than voxels do, so a level holds on average over nodules, not in each nodule, and for CT like the
+calibration nodules'.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.errors import InputError
+
+_PACKAGE = Path(__file__).parents[2]
+# in an installed wheel configs/ is inside of the package, in the bundle's own folder beside it
+UNCERTAINTY_FILE = (_PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent) / "configs" / "uncertainty.json"
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+REFERENCE_GAP_MM = 3.0
+MAX_POWER = 2.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a method's raw error an expected error, and that an interval.
+
+    Attributes:
+        scale: expected error over raw error, at a gap of 3 mm.
+        levels: parts of the voxels that intervals are to hold, ascending, between 0 and 1.
+        multipliers: half the width of the interval of each level, in expected errors.
+        gap_power: the scale is proportional to this power of the gap.
+        beyond: the scale beyond the observed slices over that between them.
+
+    Raises:
+        InputError: numbers that are no scale, no levels, or multipliers that shrink while the level grows.
+
+    Example:
+        >>> Calibration(2.0, (0.5, 0.9), (0.8, 2.1)).intervals
+        {0.5: 0.8, 0.9: 2.1}
+    """
+
+    scale: float
+    levels: tuple[float, ...]
+    multipliers: tuple[float, ...]
+    gap_power: float = 0.0
+    beyond: float = 1.0
+
+    def __post_init__(self) -> None:
+        for words, value in (("of expected errors", self.scale), ("beyond the observed slices", self.beyond)):
+            if not (np.isfinite(value) and value > 0):
+                raise InputError(f"the scale {words} is {value}, expected a number above 0")
+        if not abs(self.gap_power) <= MAX_POWER:
+            raise InputError(f"the power of the gap is {self.gap_power}, expected a number from -2 to 2")
+        levels, multipliers = np.asarray(self.levels), np.asarray(self.multipliers)
+        if not len(levels) or np.any(np.diff(levels) <= 0) or not np.all((levels > 0) & (levels < 1)):
+            raise InputError(f"the levels {list(self.levels)} are not ascending parts of 1, such as 0.5 and 0.9")
+        right = np.all(np.isfinite(multipliers)) and np.all(np.diff(multipliers, prepend=0) >= 0)
+        if len(multipliers) != len(levels) or not right:
+            raise InputError(
+                f"the multipliers {list(self.multipliers)} do not fit the levels {list(self.levels)}: "
+                "expected one for each, 0 or more, that do not shrink while the level grows"
+            )
+
+    @property
+    def intervals(self) -> dict[float, float]:
+        """Multiplier by level."""
+        return dict(zip(self.levels, self.multipliers, strict=True))
+
+    def scale_at(self, gaps_mm: np.ndarray | float, beyond: np.ndarray | bool = False) -> np.ndarray:
+        """The scale at gaps of a width, between the observed slices or beyond them.
+
+        Example:
+            >>> float(Calibration(2.0, (0.9,), (2.1,), gap_power=0.5).scale_at(12.0))
+            4.0
+        """
+        relative = (np.asarray(gaps_mm, dtype=np.float64) / REFERENCE_GAP_MM) ** self.gap_power
+        return self.scale * relative * np.where(beyond, self.beyond, 1.0)
+
+
+def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibration]:
+    """Read the calibration of every method that has one.
+
+    Args:
+        path: a file as ``scripts/calibrate_uncertainty.py`` writes it.
+
+    Raises:
+        InputError: no such file, or one of another form.
+
+    Example:
+        >>> all(calibration.scale > 0 for calibration in read_calibrations().values())
+        True
+    """
+    file = Path(path).expanduser()
+    try:
+        methods = json.loads(file.read_text(encoding="utf-8"))["methods"]
+        return {name: _read(entry) for name, entry in methods.items()}
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist: make it by scripts/calibrate_uncertainty.py") from None
+    except InputError as fault:
+        raise InputError(f"{file} is no calibration: {fault}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise InputError(
+            f"{file} is no calibration as scripts/calibrate_uncertainty.py writes it ({type(fault).__name__}: {fault})"
+        ) from fault
+
+
+def load_calibration(method: str, path: str | Path = UNCERTAINTY_FILE) -> Calibration:
+    """The calibration of one method, to give to an inferer as ``inferer.calibration``.
+
+    Args:
+        method: its name.
+        path: as for :func:`read_calibrations`.
+
+    Raises:
+        InputError: as :func:`read_calibrations`, or the file has none of this method.
+    """
+    known = read_calibrations(path)
+    if method not in known:
+        raise InputError(
+            f"{path} has no calibration of {method} (it has those of {', '.join(known) or 'no method'}): "
+            "make it by scripts/calibrate_uncertainty.py"
+        )
+    return known[method]
+
+
+def check_errors(errors: np.ndarray) -> None:
+    """Refuse errors that are negative, nan or infinite.
+
+    Raises:
+        InputError: says how many are.
+    """
+    wrong = int(np.count_nonzero(~(np.isfinite(errors) & (errors >= 0))))
+    if wrong:
+        raise InputError(f"the expected error is negative or not finite in {wrong} voxels: expected 0 or more")
+
+
+def _read(entry: Mapping[str, Any]) -> Calibration:
+    power, beyond = float(entry.get("gap_power", 0.0)), float(entry.get("beyond", 1.0))
+    pairs = sorted((float(level), float(q)) for level, q in entry["multipliers"].items())
+    return Calibration(float(entry["scale"]), tuple(p for p, _ in pairs), tuple(q for _, q in pairs), power, beyond)

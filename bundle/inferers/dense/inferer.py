@@ -1,0 +1,285 @@
+"""A dense volume from a thick or widely spaced one, as MONAI's evaluators and MONAI Label call an inferer.
+
+Every slice of the input is an observed slice. Where the slices lie is read from what travels with the tensor: its
+affine, and ``meta["slice_positions"]`` where they are unevenly spaced. In and out are HU: the window of the study is
+applied inside, and an observed slice whose plane is on the new grid is in the result as it was, also outside of the
+window.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from tqdm import tqdm
+
+from bundle.data import gaps_in_words
+from bundle.errors import InputError
+from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.calibration.intervals import read_calibrations
+from bundle.inferers.dense.grid import dense_targets, observed_planes
+from bundle.inferers.dense.tiles import Blend, tiles
+from bundle.inferers.implicit.inferer import ImplicitInferer
+from bundle.inferers.names import chosen_names
+from bundle.transforms import HU_RANGE, slice_positions, to_hu, to_unit
+
+log = logging.getLogger(__name__)
+
+
+class DenseInferer(Inferer):
+    """Fill in slices at a wanted spacing with any method of the bundle.
+
+    Args:
+        methods: what can be chosen from, by name: inferers, or what makes one when it is wanted.
+        method: name of the chosen one.
+        slice_spacing: mm between the new slices; None: the pixel spacing along x.
+        seed: of whatever is random in the method.
+        tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
+        overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
+        keep_observed: put observed slices into the result as they are. False where they are averages over their
+            thickness and the result is to have thin slices throughout.
+        calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
+            None: they are as the method has them.
+        from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
+            one, seeded.
+        progress: show a progress bar.
+
+    Attributes:
+        on_progress: called with the part that is done, 0 to 1.
+        notes: what the method had to say about the last volume, such as a fallback that was taken.
+
+    Example:
+        >>> from bundle.inferers import LinearInferer
+        >>> thick = MetaTensor(torch.rand(1, 1, 8, 8, 3), affine=torch.diag(torch.tensor([1.0, 1, 5, 1]))[None])
+        >>> dense = DenseInferer({"linear": LinearInferer()}, "linear", progress=False)(thick)
+        >>> tuple(dense.shape), torch.diagonal(dense.affine[0]).tolist()
+        ((1, 1, 8, 8, 11), [1.0, 1.0, 1.0, 1.0])
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, SliceInferer | Callable[[], SliceInferer]],
+        method: str = "pchip",
+        slice_spacing: float | None = None,
+        seed: int = 0,
+        tile: int = 128,
+        overlap: int = 16,
+        keep_observed: bool = True,
+        from_network: bool = False,
+        progress: bool = True,
+        calibration: str | None = None,
+    ) -> None:
+        self.methods = methods
+        self.method = method
+        self.slice_spacing = slice_spacing
+        self.seed = seed
+        self.tile = tile
+        self.overlap = overlap
+        self.keep_observed = keep_observed
+        self.from_network = from_network
+        self.progress = progress
+        self.calibration = calibration
+        self.on_progress: Callable[[float], None] | None = None
+        self.notes: list[str] = []
+
+    def __call__(self, inputs: torch.Tensor, network: Any = None, *args: Any, **kwargs: Any) -> MetaTensor:
+        """Reconstruct a batch.
+
+        Args:
+            inputs: (B, C, X, Y, K) MetaTensor: channel 0 HU, channel 1, for shape methods, a mask; slices along the
+                last axis. All of a batch have the slices of the first.
+            network: see ``from_network``.
+
+        Returns:
+            (B, 1, X, Y, Z) MetaTensor, float32 HU, or 0 and 1 from a shape method: the first slice where the input's
+            first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
+            ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it.
+
+        Raises:
+            InputError: an unknown method, a spacing of 0 or less, no affine, another number of axes, fewer than two
+                slices, or a shape method without a mask.
+        """
+        name = chosen_names([self.method], list(self.methods), "method")[0]
+        made = self.methods[name]
+        method = made if isinstance(made, SliceInferer) else made()
+        if self.calibration is not None:
+            method.calibration = read_calibrations(self.calibration).get(name, method.calibration)
+        if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
+            raise InputError(
+                f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} can't be made dense: "
+                "expected a MetaTensor (B, 1, X, Y, K), whose affine says where the slices are"
+            )
+        results = [self._one(_item(inputs, i), method, name, network) for i in range(len(inputs))]
+        affines = [result.affine for result in results]
+        if len({tuple(r.shape) for r in results}) > 1:
+            raise InputError("volumes of different spacing can't be one batch: use a batch size of 1")
+        batched = inputs.affine.ndim == 3
+        meta = {**inputs.meta, **_as_batch(results[0].meta, batched)}
+        out = MetaTensor(
+            torch.stack([result.as_tensor() for result in results]),
+            affine=torch.stack(affines) if batched else affines[0],
+            meta={k: v for k, v in meta.items() if k != "affine"},
+        )
+        out.is_batch = batched
+        return out
+
+    def _one(self, volume: MetaTensor, method: SliceInferer, name: str, network: Any) -> MetaTensor:
+        """(C, X, Y, K) to (1, X, Y, Z)."""
+        affine = volume.affine.double().cpu().numpy()
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        step = float(spacing[0]) if self.slice_spacing is None else self.slice_spacing
+        positions = slice_positions(volume)
+        targets = dense_targets(positions, step)
+        template = ObservedSlices(None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed)
+        log.info(
+            "%s: %d slices %s mm apart to %d at %.4g mm",
+            name,
+            len(positions),
+            gaps_in_words(positions),
+            len(targets),
+            step,
+        )
+        data = volume.as_tensor().detach().cpu().numpy()
+        if method.kind == "shape" and len(data) < 2:
+            raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
+        channel = data[1] > 0 if method.kind == "shape" else data[0]
+        if method.reads_image:
+            template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
+        dense, error = self._tiled(channel, template, method, name, network)
+        if method.kind == "density":
+            planes = observed_planes(positions, targets) if self.keep_observed else []
+            _finish(dense, channel, planes)
+            if error is not None:
+                error *= HU_RANGE
+                error[..., [z for z, _ in planes]] = 0
+        new = affine.copy()
+        new[:3, 2] *= step / spacing[2]
+        meta = {
+            "content": "hu" if method.kind == "density" else "mask",
+            "slice_positions": targets,
+            "observed_positions": positions,
+            "observed_kept": self.keep_observed,
+            "spatial_shape": np.array(dense.shape),
+            "original_affine": new,
+        } | ({} if error is None else {"expected_error": error})
+        return MetaTensor(torch.from_numpy(dense)[None], affine=torch.from_numpy(new), meta=meta)
+
+    def _tiled(
+        self, data: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str, network: Any
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run the method tile by tile; (X, Y, Z) float32 and its expected error, both still normalised."""
+        overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
+        # distances in a shape method reach as far as the mask does: one tile
+        parts = (
+            tiles(data.shape[:2], self.tile, overlap)
+            if method.kind == "density"
+            else tiles(data.shape[:2], max(data.shape))
+        )
+        shape = (*data.shape[:2], len(template.targets))
+        blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
+        self.notes = []
+        with _Progress(name, len(parts), self.progress, self.on_progress) as bar:
+            if isinstance(method, ImplicitInferer):
+                method.on_epoch = bar.epoch
+            for number, part in enumerate(parts):
+                result = self._reconstruct(method, data[part], template, number, network)
+                values = result.image if method.kind == "density" else result.mask
+                assert values is not None
+                blend.add(part, values)
+                all_give_errors &= result.error is not None
+                if result.error is not None:
+                    # the blend of two values is off by no more than the blend of their errors
+                    errors = Blend(shape, parts, overlap) if errors is None else errors
+                    errors.add(part, result.error)
+                for note in set(result.notes) - set(self.notes):
+                    self.notes.append(note)
+                    log.info(note)
+                bar.tile()
+            if isinstance(method, ImplicitInferer):
+                method.on_epoch = None
+        # a map with holes would look sure where nothing is known
+        return blend.volume, errors.volume if errors is not None and all_give_errors else None
+
+    def _reconstruct(
+        self, method: SliceInferer, data: np.ndarray, template: ObservedSlices, number: int, network: Any
+    ) -> Reconstruction:
+        shape = method.kind == "shape"
+        observed = ObservedSlices(
+            image=template.image if shape else to_unit(data.astype(np.float64)),
+            mask=data if shape else None,
+            positions=template.positions,
+            targets=template.targets,
+            spacing=template.spacing,
+            seed=template.seed + number,
+        )
+        if self.from_network and network is not None and isinstance(method, ImplicitInferer):
+            method = copy.copy(method)
+            method.network = lambda: copy.deepcopy(network)
+        return method.reconstruct(observed)
+
+
+def _finish(dense: np.ndarray, observed: np.ndarray, planes: list[tuple[int, int]]) -> None:
+    """To HU in place, a slice at a time; observed slices as they were."""
+    seen = dict(planes)
+    for z in range(dense.shape[2]):
+        dense[..., z] = observed[..., seen[z]] if z in seen else to_hu(dense[..., z])
+
+
+def _item(batch: MetaTensor, index: int) -> MetaTensor:
+    """One volume of a batch, (C, X, Y, K), with its affine and slice positions."""
+    meta = {}
+    if "slice_positions" in batch.meta:
+        # collated, there is one row a volume
+        rows = np.asarray(batch.meta["slice_positions"], dtype=float).reshape(-1, batch.shape[-1])
+        meta["slice_positions"] = rows[min(index, len(rows) - 1)]
+    affine = batch.affine.reshape(-1, 4, 4)
+    return MetaTensor(batch.as_tensor()[index], affine=affine[min(index, len(affine) - 1)], meta=meta)
+
+
+def _as_batch(meta: Mapping[str, Any], batched: bool) -> dict[str, Any]:
+    """Meta of one volume as collated meta, so that it can be taken apart again."""
+    if not batched:
+        return dict(meta)
+    return {k: torch.as_tensor(v)[None] if isinstance(v, np.ndarray) else [v] for k, v in meta.items()}
+
+
+class _Progress:
+    """A bar over tiles, that also moves with the epochs of a fit."""
+
+    def __init__(self, name: str, count: int, show: bool, hook: Callable[[float], None] | None) -> None:
+        self.count, self.hook = count, hook
+        self.done, self.within = 0, 0.0
+        self.bar = tqdm(total=count, desc=name, unit="tile", disable=not show, bar_format=_BAR)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+
+    def epoch(self, done: int, total: int, loss: float) -> None:
+        """An epoch of the fit to the present tile is over."""
+        self.bar.set_postfix_str(f"epoch {done}/{total}, loss {loss:.5f}", refresh=False)
+        self._move(done / total if done < total else self.within)
+
+    def tile(self) -> None:
+        """A tile is over."""
+        self.done += 1
+        self._move(0.0)
+
+    def _move(self, within: float) -> None:
+        self.within = within
+        part = self.done + within
+        self.bar.update(part - self.bar.n)
+        if self.hook is not None:
+            self.hook(part / self.count)
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} tiles [{elapsed}<{remaining}{postfix}]"

@@ -1,0 +1,1 @@
+"""Coordinate networks fitted to one nodule."""

@@ -1,0 +1,133 @@
+"""Implicit reconstruction with a prior: networks that agree with the observed slices, and with a prior between them.
+
+One nodule's observed slices do not say what is between them; a prior learned on other patients (:mod:`.prior`) does,
+but it knows slices, not a body, and where it errs, it errs without regard to what fits the rest of the nodule best. So
+the members of :mod:`.implicit_mm` are fitted to both: to the observed voxels, and with a lower weight to the slices
+that the prior makes. What they smooth away of those slices is added again in part. The result is one function of x, y
+and z, as the paper meant it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bundle.errors import InputError
+from bundle.inferers.base import ObservedSlices, SliceInferer
+from bundle.inferers.implicit.error import RawError
+from bundle.inferers.implicit.field import Guide, NoduleField
+from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
+
+
+def prior_planes(positions: np.ndarray, targets: np.ndarray, finest: float = 0.3, coarsest: float = 1.25) -> np.ndarray:
+    """Where to ask a prior: at the targets that are not observed, thinned out or filled up to a sensible distance.
+
+    Args:
+        positions: (K,) mm of the observed slices, strictly ascending.
+        targets: (Z,) mm.
+        finest: targets nearer than that in mm to an observed slice or to one another are left out.
+        coarsest: distances of more mm than that between the ends of the observed slices are divided evenly.
+
+    Returns:
+        (P,) mm, strictly ascending, none at an observed position.
+
+    Example:
+        >>> prior_planes(np.array([0.0, 4.0]), np.array([0.0, 0.1, 1.0, 2.0, 5.0])).tolist()
+        [1.0, 2.0, 3.0, 5.0]
+    """
+    knots = sorted(float(p) for p in positions)
+    for target in sorted(float(t) for t in targets):
+        if np.abs(np.array(knots) - target).min() >= finest:
+            knots.append(target)
+    ends = sorted(knots)
+    planes = set(knots) - {float(p) for p in positions}
+    for low, high in itertools.pairwise(ends):
+        if positions[0] <= low and high <= positions[-1]:
+            count = math.ceil((high - low) / coarsest - 1e-9)
+            planes |= {low + (high - low) * i / count for i in range(1, count)}
+    return np.array(sorted(planes))
+
+
+class PriorSirenInferer(MillimetreSirenInferer):
+    """Fit several small networks per nodule to its observed slices and to a prior's slices between them.
+
+    Args:
+        prior: the method whose slices guide the fit, or what makes it.
+        weight: of a voxel of the prior in the fit, where an observed voxel has 1.
+        part: of what the mean of the networks misses of the prior's slices, how much is added to it.
+        epochs: see :class:`MillimetreSirenInferer`, as all that follow.
+        members: networks to average.
+        bandwidth: (x, y, z) rad/mm.
+        hidden_features: width of every sine layer.
+        hidden_layers: sine layers after the first.
+        omega_0: frequency factor of the sine layers.
+        learning_rate: of the first epoch.
+        batch_size: places a step.
+        voxels: most observed voxels that a member is fitted to, and most of the prior's, drawn at random for each.
+        raw_error: makes the error map where the prior has none; None: the default coefficients.
+        device: where to fit; None: the first GPU if there is one, else the CPU.
+        chunk: voxels at a time in the dense evaluation.
+
+    The prior is asked at the targets that are wanted, and in between where they are far apart
+    (:func:`prior_planes`); so targets have an influence on one another, a small one. Where the prior reaches beyond the
+    last observed slice, so does the function. ``error`` is the prior's, widened by the spread of the networks.
+
+    Example:
+        >>> from bundle.inferers import PchipInferer
+        >>> siren = PriorSirenInferer(PchipInferer, epochs=2, members=2, device="cpu")
+        >>> siren(np.zeros((8, 8, 3)), positions=[0, 5, 10], targets=range(11), spacing=(0.7, 0.7)).shape
+        (8, 8, 11)
+    """
+
+    def __init__(
+        self,
+        prior: Callable[[], SliceInferer] | SliceInferer,
+        weight: float = 0.3,
+        part: float = 0.5,
+        epochs: int = 12,
+        members: int = 4,
+        bandwidth: Sequence[float] = (0.18, 0.18, 0.13),
+        hidden_features: int = 64,
+        hidden_layers: int = 2,
+        omega_0: float = 15.0,
+        learning_rate: float = 1e-3,
+        batch_size: int = 512,
+        voxels: int | None = 30_000,
+        raw_error: RawError | None = None,
+        device: str | None = None,
+        chunk: int = 65536,
+    ) -> None:
+        super().__init__(
+            epochs, members, bandwidth, hidden_features, hidden_layers, omega_0, learning_rate, batch_size, voxels,
+            raw_error, device, chunk,
+        )  # fmt: skip
+        if not 0 < weight < math.inf:
+            raise InputError(f"weight is {weight!r}, expected a number above 0, where an observed voxel has 1")
+        if not 0 <= part <= 1:
+            raise InputError(f"part is {part!r}, expected a number from 0 to 1")
+        self.prior = prior if isinstance(prior, SliceInferer) else prior()
+        if self.prior.kind != "density":
+            raise InputError(f"{type(self.prior).__name__} makes masks: give a prior that makes brightness")
+        self.weight = float(weight)
+        self.part = float(part)
+
+    def _guide(self, observed: ObservedSlices) -> Guide | None:
+        planes = prior_planes(observed.positions, observed.targets)
+        if not len(planes):
+            return None
+        places, index = np.unique(np.concatenate([planes, observed.targets]), return_inverse=True)
+        made = self.prior.reconstruct(replace(observed, targets=places))
+        assert made.image is not None
+        image = np.asarray(made.image, dtype=np.float64)
+        first, last = index[: len(planes)], index[len(planes) :]
+        error = None if made.error is None else np.asarray(made.error, dtype=np.float64)[..., last]
+        return Guide(planes, image[..., first], self.weight, self.part, error)
+
+    def _raw_error(self, field: NoduleField, spread: np.ndarray) -> np.ndarray:
+        if field.guide is None or field.guide.error is None:
+            return super()._raw_error(field, spread)
+        return np.hypot(field.guide.error, spread)

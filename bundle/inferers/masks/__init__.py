@@ -1,0 +1,1 @@
+"""Mask methods: outlines between observed outlines."""

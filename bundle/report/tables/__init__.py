@@ -1,0 +1,1 @@
+"""Tables of a study, for people and for tools."""

@@ -1,0 +1,188 @@
+"""Statistics of a study as tables: pairs of methods, the paper's tests of texture, results by gap and diameter.
+
+The *reference* is the paper's baseline, ``cubic``; where it did not run, the first method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bundle.report.figures.style import label
+from bundle.report.page.nodule_page import MAIN_COLUMNS, threshold_of
+from bundle.report.results import TRUTH, StudyResults
+from bundle.report.statistics.comparison import Comparison, by_bins, compare_methods, sd_ratio_tests
+from bundle.report.statistics.tests import Test
+from bundle.report.tables.paper import SD_RATIO_TESTS
+from bundle.report.tables.paper_tables import SLICES
+from bundle.report.tables.text_table import DASH
+from bundle.report.tidy import Summary, to_csv
+from bundle.store import ResultStore
+
+GAP_EDGES_MM = (3.0, 4.0)
+DIAMETER_EDGES_MM = (10.0, 20.0)
+REFERENCE = "cubic"
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table of text: caption, labels of its columns, rows; a long one is folded away under its title."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    long: bool = False
+
+
+def write_statistics(results: StudyResults) -> list[Comparison]:
+    """Compare every pair of methods at every place, and write them all to ``statistics.csv``.
+
+    Returns:
+        the comparisons; those of texture included, without the truth itself.
+    """
+    texture = [row for row in results.texture if row["method"] != TRUTH]
+    found = compare_methods(results.rows, results.methods) + compare_methods(texture)
+    columns = tuple(field.name for field in dataclasses.fields(Comparison))
+    rows = (dataclasses.asdict(comparison) for comparison in found)
+    ResultStore(results.root).write_text("statistics.csv", to_csv(rows, columns))
+    return found
+
+
+def statistics_tables(results: StudyResults, comparisons: Sequence[Comparison]) -> list[PlainTable]:
+    """The tables that the page shows; empty ones are left out."""
+    tables = [_against_reference(results, comparisons), _sd_ratio(results), _all_pairs(results, comparisons)]
+    gaps = {name: facts.gap_mm for name, facts in results.facts.items()}
+    diameters = {name: facts.diameter_mm or math.nan for name, facts in results.facts.items()}
+    tables.append(_bins(results, gaps, GAP_EDGES_MM, "gap between observed slices"))
+    tables.append(_bins(results, diameters, DIAMETER_EDGES_MM, "diameter of the nodule"))
+    return [table for table in tables if table.rows]
+
+
+def p_text(value: float) -> str:
+    """A p-value as papers print it.
+
+    Example:
+        >>> p_text(0.03151), p_text(0.0002), p_text(float("nan"))
+        ('0.032', '< 0.001', '–')
+    """
+    if math.isnan(value):
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign; nothing that rounds to nought has one.
+
+    Example:
+        >>> signed(0.126, 2), signed(-0.0001, 2), signed(float("nan"), 2)
+        ('+0.13', '0.00', '–')
+    """
+    if math.isnan(value):
+        return DASH
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
+
+
+def _against_reference(results: StudyResults, comparisons: Sequence[Comparison]) -> PlainTable:
+    """Every method minus the paper's baseline."""
+    reference = REFERENCE if REFERENCE in results.methods else results.methods[0]
+    turned = [c if c.second == reference else _turn(c) for c in comparisons if reference in (c.first, c.second)]
+    return _pairs(results, turned, f"Every method minus {label(reference)}", long=False)
+
+
+def _all_pairs(results: StudyResults, comparisons: Sequence[Comparison]) -> PlainTable:
+    return _pairs(results, comparisons, "Every pair of methods", long=len(results.methods) > 2)
+
+
+def _turn(c: Comparison) -> Comparison:
+    """The same comparison the other way round."""
+    return dataclasses.replace(
+        c, first=c.second, second=c.first, mean_difference=-c.mean_difference, low=-c.high, high=-c.low
+    )
+
+
+def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str, long: bool) -> PlainTable:
+    rows: list[tuple[str, ...]] = []
+    for column in MAIN_COLUMNS:
+        for c in comparisons:
+            # a shape method has no threshold: the pair is compared at the other's
+            at = (threshold_of(results, name, column) for name in (c.first, c.second))
+            place = (column.slices, column.region, next((t for t in at if t is not None), None), column.metric)
+            if (c.slices, c.region, c.threshold_hu, c.metric) != place:
+                continue
+            difference, low, high = (signed(v, column.decimals) for v in (c.mean_difference, c.low, c.high))
+            interval = DASH if math.isnan(c.low) else f"{low} to {high}"
+            methods = f"{label(c.first)} − {label(c.second)}"
+            counts = (str(c.n), str(c.n_failed))
+            rows.append((column.label, methods, difference, interval, p_text(c.p_holm), *counts, c.reason))
+    columns: tuple[str, ...] = ("metric", "methods", "mean difference", "95 % interval", "p (Holm)", "n", "failed")
+    columns, rows = _with_remarks(columns, rows)
+    caption = (
+        f"{title}: paired differences over nodules ({results.kind_words}), bootstrap 95 % interval of the mean, "
+        "Wilcoxon's signed-rank test with Holm's correction over all pairs of methods. Every slice set, region and "
+        "threshold is in statistics.csv."
+    )
+    return PlainTable(caption, columns, tuple(rows), title, long)
+
+
+def _with_remarks(
+    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Rows end with a remark: keep that column only if there is one."""
+    if any(row[-1] for row in rows):
+        return (*columns, "remark"), list(rows)
+    return columns, [row[:-1] for row in rows]
+
+
+def _sd_ratio(results: StudyResults) -> PlainTable:
+    measured = {row["slices"] for row in results.texture}
+    slices = next((name for name in SLICES if name in measured), "unobserved")
+    against_one, pairs = sd_ratio_tests(results.texture, slices, methods=results.density_methods)
+    named = [(f"{label(name)} against 1", f"{name} against 1", test) for name, test in against_one.items()]
+    named += [(f"{label(a)} against {label(b)}", f"{a} against {b}", test) for (a, b), test in pairs.items()]
+    rows: list[tuple[str, ...]] = [
+        (words, *_test_cells(test), *_paper_cells(key), test.reason) for words, key, test in named
+    ]
+    columns: tuple[str, ...] = ("sd ratio", "t", "p", "n", "failed", "paper: t", "paper: p")
+    columns, rows = _with_remarks(columns, rows)
+    caption = (
+        f"t-tests of the sd ratio in the tumour on {SLICES[slices]} ({results.kind_words}): one-sample against 1, "
+        "paired between methods; not corrected for several tests, as in the paper."
+    )
+    return PlainTable(caption, columns, tuple(rows))
+
+
+def _test_cells(test: Test) -> tuple[str, ...]:
+    t = DASH if math.isnan(test.statistic) else f"{test.statistic:.3f}"
+    return (t, p_text(test.p_value), str(test.n), str(test.n_failed))
+
+
+def _paper_cells(key: str) -> tuple[str, str]:
+    t, p = SD_RATIO_TESTS.get(key, (None, None))
+    return (DASH if t is None else f"{t:.3f}", p or DASH)
+
+
+def _bins(results: StudyResults, covariate: dict[str, float], edges: Sequence[float], words: str) -> PlainTable:
+    binned = by_bins(results.rows, covariate, edges)
+    rows = []
+    for name in dict.fromkeys(key[0] for key in binned):
+        for method in results.methods:
+            found = [
+                binned.get((name, method, c.slices, c.region, threshold_of(results, method, c), c.metric))
+                for c in MAIN_COLUMNS
+            ]
+            known = [summary for summary in found if summary]
+            if known:
+                cells = [_summary_text(s, c.decimals) for s, c in zip(found, MAIN_COLUMNS, strict=True)]
+                n = max(summary.n for summary in known)
+                rows.append((name, label(method), *cells, str(n), str(known[0].n + known[0].n_failed - n)))
+    columns = (words, "method", *(column.label for column in MAIN_COLUMNS), "n", "failed")
+    caption = f"Results by {words} ({results.kind_words}): mean ± sd over nodules; n of the metric with most values."
+    return PlainTable(caption, columns, tuple(rows))
+
+
+def _summary_text(summary: Summary | None, decimals: int) -> str:
+    return summary.text(decimals) if summary else DASH

@@ -1,0 +1,192 @@
+"""One nodule on its way through the study: crop, decimate, reconstruct, measure, save.
+
+A *case* is a nodule after the crop, with its observed slices apart from the truth. The reconstruction sees
+the observed slices alone; the truth is for the measurement.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from bundle.data import save_nifti
+from bundle.errors import InputError
+from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
+from bundle.inferers.calibration.intervals import check_errors
+from bundle.transforms import HU_RANGE, Decimate, observed_indices, to_hu, to_unit
+
+Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cropped nodule.
+
+    Attributes:
+        nodule_id: its identifier.
+        truth_hu: (X, Y, Z) float64, HU.
+        mask: (X, Y, Z) bool, consensus mask.
+        affine: (4, 4) voxel to RAS mm.
+        spacing: (x, y, z) in mm.
+        observed: indices of the observed slices along ``axis``.
+        axis: the decimated axis of the arrays.
+        observed_affine: (4, 4) of the volume of observed slices alone.
+        item: what else the source said: ratings, thickness, diameter.
+    """
+
+    nodule_id: str
+    truth_hu: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    observed: np.ndarray
+    axis: int
+    observed_affine: np.ndarray
+    item: Mapping[str, Any]
+
+    def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
+        """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.
+
+        Args:
+            seed: of the method.
+            reveal: add the truth as ``withheld``, which the published protocol stops by.
+        """
+        truth = to_unit(np.moveaxis(self.truth_hu, self.axis, 2))
+        along = self.spacing[self.axis]
+        in_plane = tuple(s for i, s in enumerate(self.spacing) if i != self.axis)
+        return ObservedSlices(
+            image=truth[..., self.observed],
+            mask=np.moveaxis(self.mask, self.axis, 2)[..., self.observed],
+            positions=self.observed * along,
+            targets=np.arange(self.truth_hu.shape[self.axis]) * along,
+            spacing=(in_plane[0], in_plane[1]),
+            seed=seed,
+            withheld=truth if reveal else None,
+        )
+
+
+def prepare(item: Mapping[str, Any], crop: Crop, decimate: Decimate) -> Case:
+    """Crop a nodule and note which slices are observed.
+
+    Args:
+        item: the dictionary of a source.
+        crop: dictionary transform over ``image`` and ``label``.
+        decimate: which slices are kept.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    return case_of(crop(item), decimate)
+
+
+def case_of(cropped: Mapping[str, Any], decimate: Decimate) -> Case:
+    """A case from a nodule's dictionary that is cropped already."""
+    image, label = cropped["image"], cropped["label"]
+    shape = image.shape[1:]
+    return Case(
+        nodule_id=cropped["nodule_id"],
+        truth_hu=np.asarray(image[0], dtype=np.float64),
+        mask=np.asarray(label[0]) > 0,
+        affine=np.asarray(image.affine, dtype=np.float64),
+        spacing=tuple(float(s) for s in cropped["spacing"]),  # type: ignore[arg-type]
+        observed=observed_indices(shape[decimate.axis], decimate.stride, decimate.offset),
+        axis=decimate.axis,
+        observed_affine=np.asarray(cast(MetaTensor, decimate(image)).affine, dtype=np.float64),
+        item=cropped,
+    )
+
+
+def nodule_seed(seed: int, nodule_id: str, method: str) -> int:
+    """Seed of one method on one nodule: the same in any order, grouping or resumption.
+
+    Example:
+        >>> nodule_seed(0, "a", "siren") == nodule_seed(0, "a", "siren") != nodule_seed(0, "b", "siren")
+        True
+    """
+    digest = hashlib.sha256(f"{seed}/{nodule_id}/{method}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
+
+
+def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = False) -> tuple[Reconstruction, float]:
+    """Run one method on a case, or read what it made earlier.
+
+    Returns:
+        the reconstruction, axes in the order of the case, and the seconds it took.
+
+    Raises:
+        InputError: fewer than two observed slices, or fewer than the method can do with.
+    """
+    start = time.perf_counter()
+    if isinstance(inferer, StoredInferer):
+        result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
+        return result, time.perf_counter() - start
+    result = inferer.reconstruct(case.observed_slices(seed, reveal))
+    seconds = time.perf_counter() - start
+    return on_case(case, result), seconds
+
+
+def on_case(case: Case, result: Reconstruction) -> Reconstruction:
+    """Check what a method gave, and put its axes, the decimated one last, into the order of the case.
+
+    Args:
+        case: it was reconstructed from.
+        result: as the method gave it; changed in place.
+
+    Raises:
+        InputError: a shape other than the crop's, voxels that aren't finite, or a negative expected error.
+    """
+    for name in ("image", "mask", "error"):
+        volume = getattr(result, name)
+        if volume is not None:
+            volume = np.moveaxis(volume, 2, case.axis)
+            if volume.shape != case.mask.shape:
+                raise InputError(f"the method gave shape {volume.shape}, expected {case.mask.shape}")
+            if not np.isfinite(volume).all():
+                raise InputError(f"the method gave {np.count_nonzero(~np.isfinite(volume))} nan voxels")
+            if name == "error":
+                check_errors(volume)
+            setattr(result, name, volume)
+    return result
+
+
+def save_truth(folder: Path, case: Case) -> None:
+    """Save the crop, its mask and the observed slices alone (which overlay on the crop in a viewer)."""
+    save_nifti(folder / "image.nii.gz", case.truth_hu, case.affine)
+    save_nifti(folder / "mask.nii.gz", case.mask, case.affine)
+    kept = np.take(case.truth_hu, case.observed, axis=case.axis)
+    save_nifti(folder / "observed.nii.gz", kept, case.observed_affine)
+
+
+def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks: Mapping[float, np.ndarray]) -> None:
+    """Save what a method gave: image in HU or mask, thresholded masks, expected error, network state, learning curves.
+
+    Args:
+        folder: where to.
+        case: gives the affine.
+        result: of :func:`reconstruct`.
+        masks: threshold in HU to (X, Y, Z) bool.
+    """
+    if result.image is not None:
+        save_nifti(folder / "image.nii.gz", to_hu(result.image), case.affine)
+    if result.mask is not None:
+        save_nifti(folder / "mask.nii.gz", result.mask, case.affine)
+    if result.error is not None:
+        save_nifti(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
+    for threshold, mask in masks.items():
+        save_nifti(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
+    if result.state is not None:
+        torch.save(result.state, folder / "network.pt")
+    if result.history:
+        with (folder / "history.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *result.history])
+            writer.writerows([i + 1, *values] for i, values in enumerate(zip(*result.history.values(), strict=True)))

@@ -1,0 +1,246 @@
+"""One nodule through every method of a study, with what is already on disk left as it is.
+
+The unit of work of the worker processes. What goes wrong in one nodule or one method is recorded as its
+failure, with the reason; the study goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundle.data import NoduleSource
+from bundle.errors import InputError
+from bundle.inferers import ImplicitInferer, Reconstruction, SliceInferer, StoredInferer
+from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.store import ResultStore, describe, fingerprint
+from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
+from bundle.study.workers import Report
+from bundle.transforms import Decimate
+from bundle.version import __version__
+
+log = logging.getLogger("bundle.study.study")
+
+
+@dataclass
+class Outcome:
+    """What became of one nodule, by method: rows of metrics, of texture and of uncertainty, reason of failure, seconds,
+    how it was computed.
+
+    The texture has a method more, ``truth``: the CT itself, to compare with. Only methods that say how far they may
+    be off have rows of uncertainty.
+    """
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reused: int = 0
+
+
+@dataclass
+class NoduleWork:
+    """Everything that one nodule's computation needs; sent to the worker processes.
+
+    Attributes:
+        source: where nodules come from.
+        crop: dictionary transform over ``image`` and ``label``.
+        decimate: which slices are kept.
+        inferers: the chosen methods by name.
+        evaluator: measures brightness and shape.
+        texture: measures texture; None: not measured.
+        store: where results lie.
+        seed: of the study.
+        reveal: whether methods are shown the unobserved slices; for the published protocol alone.
+        uncertainty: measures expected errors, of methods that give them; None: not measured.
+    """
+
+    source: NoduleSource
+    crop: Crop
+    decimate: Decimate
+    inferers: dict[str, SliceInferer]
+    evaluator: NoduleEvaluator
+    texture: TextureEvaluator | None
+    store: ResultStore
+    seed: int
+    reveal: bool = False
+    uncertainty: UncertaintyEvaluator | None = None
+
+    def __call__(self, index: int, report: Report) -> Outcome:
+        """Carry one nodule through every method; failures are recorded, never raised."""
+        nodule_id = self.source.ids[index]
+        outcome = Outcome()
+        self.store.clean(nodule_id)
+        try:
+            wanted = self.fingerprints(index)
+            stored = {part: self.store.read(nodule_id, part, wanted[part]) for part in wanted}
+            case = None
+            if any(result is None for result in stored.values()):
+                case = prepare(self.source[index], self.crop, self.decimate)
+            truth = stored["truth"] or self._save_truth(case, wanted["truth"])
+            outcome.texture["truth"] = truth["texture"]
+        except Exception as fault:
+            reason = _reason(fault)
+            for name, inferer in self.inferers.items():
+                self._fail(outcome, nodule_id, name, inferer, reason)
+            return outcome
+        for name, inferer in self.inferers.items():
+            result = stored[name]
+            if result is not None:
+                outcome.reused += 1
+            else:
+                assert case is not None
+                try:
+                    result = self._compute(case, name, inferer, wanted[name], report)
+                except Exception as fault:
+                    self._fail(outcome, nodule_id, name, inferer, _reason(fault))
+                    continue
+            _take(outcome, name, result)
+        return outcome
+
+    def fingerprints(self, index: int) -> dict[str, str]:
+        """Fingerprint of each stored part of a nodule: ``truth`` and every method."""
+        nodule = (__version__, self.source.fingerprint(index), self.crop, self.decimate)
+        wanted = {"truth": fingerprint(*nodule, self.texture)}
+        for name, inferer in self.inferers.items():
+            file = inferer.identity(self.source.ids[index]) if isinstance(inferer, StoredInferer) else None
+            wanted[name] = fingerprint(
+                *nodule, name, inferer, self.evaluator, self.texture, self.uncertainty, self.seed, self.reveal, file
+            )
+        return wanted
+
+    def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
+        assert case is not None
+        facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
+        facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
+        facts |= {"axis": case.axis, "observed": case.observed.tolist(), "texture": []}
+        if self.texture is not None:
+            facts["texture"] = self.texture.truth_rows(case.truth_hu, case.mask, case.observed, case.axis)
+        with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:
+            save_truth(folder, case)
+        return facts
+
+    def _compute(self, case: Case, name: str, inferer: SliceInferer, wanted: str, report: Report) -> dict[str, Any]:
+        if hasattr(inferer, "on_epoch"):
+            label = f"{case.nodule_id} {name}"
+            inferer.on_epoch = lambda done, total, _: report(label, done, total)
+        try:
+            made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name), self.reveal)
+        finally:
+            if hasattr(inferer, "on_epoch"):
+                inferer.on_epoch = None
+        return self._keep(case, name, wanted, made, seconds)
+
+    def _keep(self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float) -> dict[str, Any]:
+        """Measure a reconstruction and store it with its rows."""
+        thickness = case.item.get("slice_thickness")
+        measured = (case.truth_hu, case.mask, case.spacing, case.observed, case.axis, thickness)
+        rows = self.evaluator.rows(made.image, made.mask, *measured)
+        masks: dict[float, Any] = {}
+        texture: list[dict[str, Any]] = []
+        if made.image is not None:
+            if self.texture is not None:
+                texture = self.texture.rows(made.image, case.truth_hu, case.mask, case.observed, case.axis)
+            masks = self.evaluator.masks(made.image, case.mask, case.spacing, thickness)
+        uncertain = self._uncertainty(case, name, made)
+        result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain}
+        result |= {"seconds": seconds, "notes": made.notes, "timings": made.timings}
+        with self.store.writing(case.nodule_id, name, wanted, result) as folder:
+            save_reconstruction(folder, case, made, masks)
+        return result
+
+    def _uncertainty(self, case: Case, name: str, made: Reconstruction) -> list[dict[str, Any]]:
+        """Rows of the expected error; a method without a calibration has none of intervals, and says so."""
+        if self.uncertainty is None or made.error is None or made.image is None:
+            return []
+        calibration = self.inferers[name].calibration
+        if calibration is None:
+            made.notes.append(
+                f"{name} expects errors, but has no calibration: its intervals are not measured; make it by "
+                "scripts/calibrate_uncertainty.py"
+            )
+        intervals = None if calibration is None else calibration.intervals
+        measured = (case.truth_hu, case.mask, case.observed, intervals, case.axis)
+        return self.uncertainty.rows(made.image, made.error, *measured)
+
+    def gather(self, index: int, reasons: Mapping[str, str]) -> Outcome:
+        """What became of a nodule that another process worked on, from what it stored.
+
+        Args:
+            index: of the nodule.
+            reasons: why methods failed there, by method.
+        """
+        nodule_id, outcome = self.source.ids[index], Outcome()
+        wanted: dict[str, str] = {}
+        with contextlib.suppress(Exception):  # a nodule without a fingerprint failed in all methods
+            wanted = self.fingerprints(index)
+        truth = self.store.read(nodule_id, "truth", wanted.get("truth", ""))
+        outcome.texture["truth"] = truth["texture"] if truth else []
+        for name, inferer in self.inferers.items():
+            result = self.store.read(nodule_id, name, wanted.get(name, ""))
+            if result is None:
+                self._fail(outcome, nodule_id, name, inferer, reasons.get(name, "it was not computed"))
+            else:
+                _take(outcome, name, result)
+                outcome.reused += 1
+        return outcome
+
+    def fit_stacks(self, indices: Sequence[int], report: Report) -> None:
+        """Fit all nodules of every implicit method together and store the results, for a GPU.
+
+        What can't be fitted so is left for the nodule's own turn.
+        """
+        for name, inferer in self.inferers.items():
+            if not isinstance(inferer, ImplicitInferer):
+                continue
+            cases, observed = [], []
+            for index in indices:
+                with contextlib.suppress(Exception):  # told in the nodule's own turn
+                    wanted = self.fingerprints(index)[name]
+                    if self.store.read(self.source.ids[index], name, wanted) is None:
+                        case = prepare(self.source[index], self.crop, self.decimate)
+                        seed = nodule_seed(self.seed, case.nodule_id, name)
+                        observed.append(case.observed_slices(seed, self.reveal))
+                        cases.append((case, wanted))
+            if not cases:
+                continue
+            inferer.on_epoch = lambda done, total, _, name=name: report(f"{name}, stacks", done, total)
+            start = time.perf_counter()
+            try:
+                results = inferer.reconstruct_many(observed)
+            except Exception as fault:
+                log.warning("the nodules could not be fitted together, each is fitted alone: %s", _reason(fault))
+                continue
+            finally:
+                inferer.on_epoch = None
+            seconds = (time.perf_counter() - start) / len(cases)
+            for (case, wanted), made in zip(cases, results, strict=True):
+                self._keep(case, name, wanted, on_case(case, made), seconds)
+
+    def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
+        outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
+        measured = self.texture if inferer.kind == "density" else None
+        outcome.texture[name] = [] if measured is None else measured.expected_rows()
+        outcome.failures[name] = reason
+
+
+def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
+    outcome.rows[name] = result["rows"]
+    outcome.texture[name] = result["texture"]
+    outcome.uncertainty[name] = result["uncertainty"]
+    outcome.seconds[name] = result["seconds"]
+    outcome.timings[name] = result["timings"]
+
+
+def _reason(fault: Exception) -> str:
+    if isinstance(fault, InputError):
+        return str(fault)
+    log.warning("%s", "".join(traceback.format_exception(fault)))
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())}"

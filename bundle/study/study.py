@@ -1,0 +1,262 @@
+"""The study: nodules in, reconstructions, metrics and tables out; resumable.
+
+For each nodule: load, crop, drop slices, reconstruct with every method, measure, save. What is on disk with
+the wanted fingerprint is not computed again. The tables are made from the rows of all nodules, in the order of
+the source and of the methods, so that they do not depend on who computed what when.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bundle.data import NoduleSource
+from bundle.errors import InputError, exit_on_mistake
+from bundle.inferers import SliceInferer, read_calibrations
+from bundle.inferers.names import chosen_names
+from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.report.tables.study_tables import write_tables
+from bundle.store import ResultStore, describe, fingerprint
+from bundle.study.case import Crop
+from bundle.study.nodule import NoduleWork, Outcome
+from bundle.study.shards import Shard, ShardBoard
+from bundle.study.workers import progress_bars, run_all, worker_count
+from bundle.transforms import Decimate
+from bundle.version import __version__
+
+
+class Study:
+    """A cohort through every method, to tables.
+
+    Args:
+        source: makes the source of nodules.
+        crop: makes the dictionary transform over ``image`` and ``label``.
+        decimate: makes the transform that says which slices are kept.
+        inferers: every method there is, by name, each makes its inferer; or what makes this mapping.
+        methods: names of the methods to run, in the order of the tables; None: all.
+        evaluator: makes what measures brightness and shape.
+        output_dir: made if it is absent; run again with the same to resume.
+        seed: of everything random.
+        workers: processes; None: one a core.
+        device: where networks are fitted; decides only the number of workers here.
+        texture: makes what measures texture; None: it is not measured.
+        uncertainty: makes what measures expected errors; None: they are not measured.
+        calibration: file that makes methods' expected errors right in size, and gives their intervals, by method;
+            None: they are as the methods have them, and there are no intervals.
+        shard: this process's share of the nodules; None: all of them.
+        stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
+        report: write ``report.html`` at the end, if what it needs is installed.
+        reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
+            them. Never for results of one's own.
+
+    The parts are made when the study runs; in a config, each is a ``_target_`` with ``"_mode_": "callable"``. So
+    a mistake in one of their values is told in one sentence, not in a traceback of the parser.
+
+    Example:
+        >>> # python -m monai.bundle run --config_file configs/study.json --methods "['linear','cubic']"
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], NoduleSource],
+        crop: Callable[[], Crop],
+        decimate: Callable[[], Decimate],
+        inferers: Mapping[str, Callable[[], SliceInferer]] | Callable[[], Mapping[str, Callable[[], SliceInferer]]],
+        methods: Sequence[str] | str | None,
+        evaluator: Callable[[], NoduleEvaluator],
+        output_dir: str,
+        seed: int = 0,
+        workers: int | None = None,
+        device: str = "cpu",
+        texture: Callable[[], TextureEvaluator] | None = None,
+        reveal_unobserved: bool = False,
+        shard: Callable[[], Shard] | None = None,
+        stack: bool | None = None,
+        report: bool = True,
+        uncertainty: Callable[[], UncertaintyEvaluator] | None = None,
+        calibration: str | None = None,
+    ) -> None:
+        self.source = source
+        self.crop = crop
+        self.decimate = decimate
+        self.inferers = inferers
+        self.methods = methods
+        self.evaluator = evaluator
+        self.output_dir = output_dir
+        self.seed = seed
+        self.workers = workers
+        self.device = device
+        self.texture = texture
+        self.uncertainty = uncertainty
+        self.calibration = calibration
+        self.reveal_unobserved = reveal_unobserved
+        self.shard = shard
+        self.stack = str(device).startswith("cuda") if stack is None else stack
+        self.report = report
+
+    def run(self) -> None:
+        """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
+        exit_on_mistake(self._run)
+
+    def _run(self) -> None:
+        start = time.perf_counter()
+        work = self._work()
+        source, methods, store = work.source, list(work.inferers), work.store
+        print(f"{source.description}; methods: {', '.join(methods)}", flush=True)
+        key = _look_over(work)
+        store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
+        shard = Shard() if self.shard is None else self.shard()
+        board = ShardBoard(store, shard, key)
+        board.start()
+        mine = shard.indices(len(source))
+        if self.stack:
+            with progress_bars() as report:
+                work.fit_stacks(mine, report)
+        title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
+        outcomes = dict(run_all(work, mine, worker_count(self.workers, len(mine), self.device), title))
+        board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
+        missing = board.missing()
+        if missing:
+            print(f"{title}: done; shards {missing} are not yet, the last of them writes the tables", flush=True)
+            return
+        reasons = board.failures()
+        for i in set(range(len(source))) - set(mine):
+            outcomes[i] = work.gather(i, reasons.get(source.ids[i], {}))
+        ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
+        print(write_tables(store, ordered, methods, source.kind))
+        print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
+        if self.report:
+            print(_write_report(store.root))
+        print(_last_line(ordered, len(methods), time.perf_counter() - start, store.root))
+        if not any(len(o.failures) < len(methods) for o in outcomes.values()):
+            raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
+
+    def _work(self) -> NoduleWork:
+        """Make the parts; what is wrong with a value shows here, before anything is computed."""
+        known = self.inferers() if callable(self.inferers) else self.inferers
+        names = chosen_names(list(known) if self.methods is None else self.methods, list(known), "methods")
+        if not isinstance(self.seed, int):
+            raise InputError(f"--seed is {self.seed!r}, expected a whole number")
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
+        store = ResultStore(self.output_dir)
+        source = self.source()
+        inferers = {name: known[name]() for name in names}
+        calibrations = {} if self.calibration is None else read_calibrations(self.calibration)
+        for name, inferer in inferers.items():
+            inferer.calibration = calibrations.get(name, inferer.calibration)
+        texture = None if self.texture is None else self.texture()
+        uncertainty = None if self.uncertainty is None else self.uncertainty()
+        parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
+        return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved, uncertainty)
+
+
+def engine_lines(outcomes: Iterable[Outcome], methods: Sequence[str]) -> list[str]:
+    """Which way each fitted method took and how fast, one line a method and way.
+
+    Example:
+        >>> fit = {"path": "compiled step", "steps": 600, "seconds": 4.0}
+        >>> engine_lines([Outcome(timings={"siren": fit}), Outcome(timings={"siren": fit})], ["siren"])
+        ['siren: compiled step; 2 fits, 1,200 steps, 150 steps/s each']
+    """
+    fits: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for outcome in outcomes:
+        for name in methods:
+            timings = outcome.timings.get(name, {})
+            if timings.get("steps"):
+                fits.setdefault((name, timings["path"]), []).append(timings)
+    lines = []
+    for (name, path), many in fits.items():
+        steps, seconds = (sum(fit[key] for fit in many) for key in ("steps", "seconds"))
+        lines.append(
+            f"{name}: {path}; {len(many)} fits, {steps:,} steps, {steps / max(seconds, 1e-9):.0f} steps/s each"
+        )
+    return lines
+
+
+def parameters(work: NoduleWork) -> dict[str, Any]:
+    """All that settles a study's results, and the command that was given, for ``study.json``."""
+    return {
+        "command": command_line(sys.argv),
+        "nodules": work.source.description,
+        "data": work.source.kind,
+        "seed": work.seed,
+        "reveal_unobserved": work.reveal,
+        "crop": describe(work.crop),
+        "decimate": describe(work.decimate),
+        "methods": describe(work.inferers),
+        "evaluator": describe(work.evaluator),
+        "texture": describe(work.texture),
+        "uncertainty": describe(work.uncertainty),
+        "versions": package_versions(),
+    }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it was typed: ``python -m monai.bundle`` for that module's ``__main__.py``.
+
+    Example:
+        >>> print(command_line(["/lib/monai/bundle/__main__.py", "run", "--methods", "['linear', 'cubic']"]))
+        python -m monai.bundle run --methods "['linear', 'cubic']"
+    """
+    program = Path(arguments[0])
+    module = program.parent.parts[-2:] == ("monai", "bundle") and program.name == "__main__.py"
+    words = [word if shlex.quote(word) == word else f'"{word}"' for word in arguments[1:]]
+    return " ".join(["python -m monai.bundle" if module else program.name, *words])
+
+
+def package_versions() -> dict[str, str]:
+    """Versions that a result may depend on, by package."""
+    versions = {"lung_nodule_ct_reconstruction": __version__, "python": platform.python_version()}
+    for name in ("monai", "torch", "pytorch-ignite", "numpy", "scipy", "scikit-image", "nibabel", "pylidc"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions | {"torch_threads": "1 a process", "cuda": str(torch.version.cuda)}
+
+
+def _look_over(work: NoduleWork) -> str:
+    """Say how many results are of other parameters; give the hash of all that is wanted."""
+    stale, all_wanted = 0, []
+    for index, nodule_id in enumerate(work.source.ids):
+        try:
+            wanted = work.fingerprints(index)
+        except Exception:
+            continue  # told as this nodule's failure when its turn comes
+        all_wanted.append(wanted)
+        stale += sum(work.store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
+    if stale:
+        print(
+            f"{stale} results in {work.store.root} were made with other parameters: "
+            "they are computed anew, the old ones move to superseded/",
+            flush=True,
+        )
+    return fingerprint(all_wanted)
+
+
+def _write_report(root: Path) -> str:
+    try:
+        from bundle.report.build import build_report
+    except ImportError as fault:
+        return f"no report: {fault.name} is not installed (pip install '.[report]')"
+    return f"report: {build_report(root)}"
+
+
+def _last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:
+    failed = sum(len(outcome.failures) for _, outcome in ordered)
+    reused = sum(outcome.reused for _, outcome in ordered)
+    total = len(ordered) * methods
+    return (
+        f"{len(ordered)} nodules x {methods} methods: {total - failed} reconstructed ({reused} of them earlier), "
+        f"{failed} failed, in {seconds:.0f} s; results in {root}"
+    )

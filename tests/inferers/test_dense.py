@@ -1,0 +1,206 @@
+"""A dense volume of a thick one: where the new slices lie, what is in them, tiles, observed slices unchanged."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from scipy.interpolate import CubicSpline
+
+from bundle.engines import FitOptions
+from bundle.errors import InputError
+from bundle.inferers import (
+    CubicInferer,
+    DenseInferer,
+    ImplicitInferer,
+    LinearInferer,
+    NearestInferer,
+    ObservedSlices,
+    SignedDistanceInferer,
+    signed_distance,
+)
+from bundle.inferers.dense.grid import dense_targets, observed_planes
+from bundle.inferers.dense.tiles import Blend, tiles
+from bundle.networks import Siren
+
+
+def thick_volume(shape=(10, 8, 6), spacing=(0.7, 0.7, 2.5), seed=0, positions=None, channels=1, scale=300.0):
+    """A batch of one volume of noise in HU, that goes outside of the window."""
+    rng = np.random.default_rng(seed)
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[:3, 3] = 12, -7, 30
+    data = torch.from_numpy(np.rint(rng.normal(-400, scale, (1, channels, *shape))).astype(np.float32))
+    meta = {} if positions is None else {"slice_positions": np.asarray(positions, dtype=float)}
+    return MetaTensor(data, affine=torch.from_numpy(affine), meta=meta)
+
+
+def dense(volume, method, **options):
+    return DenseInferer({"method": method}, "method", progress=False, **options)(volume)
+
+
+@given(
+    gaps=st.lists(st.floats(0.3, 6), min_size=1, max_size=12),
+    step=st.floats(0.2, 4),
+)
+@example(gaps=[1.2734375, 1.2734375, 1.322265625, 4.2734375, 5.69921875], step=3.4609375)
+def test_targets_start_at_the_first_slice_and_end_before_the_last(gaps, step):
+    positions = np.concatenate([[0.0], np.cumsum(gaps)])
+    targets = dense_targets(positions, step)
+    assert targets[0] == 0
+    assert targets[-1] <= positions[-1]
+    assert positions[-1] - targets[-1] < step + 1e-9
+    np.testing.assert_allclose(np.diff(targets), step, atol=2e-3)
+    for z, k in observed_planes(positions, targets):
+        assert targets[z] == positions[k]
+
+
+@given(shape=st.tuples(st.integers(1, 90), st.integers(1, 90)), tile=st.integers(4, 50), overlap=st.integers(0, 2))
+@settings(deadline=None)
+def test_tiles_cover_the_plane_and_their_weights_sum_to_one(shape, tile, overlap):
+    parts, covered = tiles(shape, tile, overlap), np.zeros(shape, int)
+    blend = Blend((*shape, 1), parts, overlap)
+    for part in parts:
+        covered[part] += 1
+        assert all(0 < p.stop - p.start <= tile for p in part)
+        blend.add(part, np.ones((part[0].stop - part[0].start, part[1].stop - part[1].start, 1), np.float32))
+    assert covered.min() >= 1
+    np.testing.assert_allclose(blend.volume, 1, atol=1e-6)
+
+
+def test_uneven_positions_are_honoured():
+    positions = [0, 1.5, 2.5, 7, 8, 12]
+    volume = thick_volume(spacing=(1, 1, 2.4), positions=positions)
+    found = dense(volume, CubicInferer(clip=False), slice_spacing=0.75)
+    places = np.arange(17) * 0.75
+    hu = np.clip(volume[0, 0].numpy(), -1000, 400)
+    expected = CubicSpline(positions, hu, axis=2)(places)
+    expected[..., [0, 2, 16]] = volume[0, 0].numpy()[..., [0, 1, 5]]
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=0.01)
+    np.testing.assert_allclose(found.meta["slice_positions"], places)
+    # new slices are even, so the affine says it all
+    np.testing.assert_allclose(found.affine[:3, 2], [0, 0, 0.75])
+
+
+def test_observed_slices_come_back_to_the_last_hu_also_outside_of_the_window():
+    volume = thick_volume()
+    assert volume.min() < -1000
+    assert volume.max() > 400
+    found = dense(volume, LinearInferer(), slice_spacing=0.5)
+    assert torch.equal(found[..., ::5].as_tensor(), volume.as_tensor())
+    between = np.delete(found[0, 0].numpy(), np.s_[::5], axis=2)
+    assert between.min() >= -1000
+    assert between.max() <= 400
+    # a voxel of the dense volume lies where its slice's place says
+    np.testing.assert_allclose(found.affine @ np.array([3, 4, 15, 1.0]), volume.affine @ np.array([3, 4, 3, 1.0]))
+
+
+def test_observed_slices_are_not_kept_where_they_are_not_wanted():
+    volume = thick_volume()
+    found = dense(volume, NearestInferer(), slice_spacing=0.5, keep_observed=False)
+    np.testing.assert_allclose(found[0, 0, ..., ::5], np.clip(volume[0, 0], -1000, 400), atol=1e-3)
+
+
+def test_default_spacing_is_the_pixels():
+    found = dense(thick_volume(), LinearInferer())
+    assert found.shape[-1] == int(12.5 / 0.7) + 1
+    assert found.affine[2, 2] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("tile", [3, 4, 7])
+def test_tiles_change_nothing_for_interpolations(tile):
+    volume = thick_volume()
+    whole, tiled = (dense(volume, CubicInferer(), tile=t).as_tensor() for t in (128, tile))
+    torch.testing.assert_close(whole, tiled, atol=1e-3, rtol=0)
+
+
+def test_fitted_tiles_are_blended_and_seeded():
+    volume = thick_volume((20, 9, 3), scale=50)
+    siren = ImplicitInferer(lambda: Siren(hidden_features=16, hidden_layers=1), FitOptions(epochs=2), device="cpu")
+    seen = []
+    inferer = DenseInferer({"siren": siren}, "siren", tile=12, overlap=4, progress=False)
+    inferer.on_progress = seen.append
+    first, again = inferer(volume).as_tensor(), inferer(volume).as_tensor()
+    assert torch.equal(first, again)
+    assert seen[: len(seen) // 2] == sorted(seen[: len(seen) // 2])
+    assert seen[-1] == 1
+    inferer.seed = 1
+    assert not torch.equal(first, inferer(volume).as_tensor())
+    # outside of the overlap a tile is what a volume of its own size gives
+    alone = DenseInferer({"siren": siren}, "siren", progress=False)(
+        MetaTensor(volume.as_tensor()[:, :, :12], affine=volume.affine)
+    )
+    torch.testing.assert_close(first[:, :, :8], alone.as_tensor()[:, :, :8], atol=1e-3, rtol=0)
+
+
+def test_it_gives_what_the_method_itself_gives():
+    volume = thick_volume((9, 7, 5), scale=80)
+    siren = ImplicitInferer(lambda: Siren(hidden_features=16, hidden_layers=1), FitOptions(epochs=2), device="cpu")
+    hu = volume[0, 0].numpy().astype(np.float64)
+    unit = (np.clip(hu, -1000, 400) + 1000) / 1400
+    observed = ObservedSlices(unit, None, np.arange(5) * 2.5, np.arange(11) * 1.0, (0.7, 0.7), seed=3)
+    expected = siren.reconstruct(observed).image * 1400 - 1000
+    found = dense(volume, siren, slice_spacing=1.0, seed=3)[0, 0].numpy()
+    np.testing.assert_allclose(found[..., 1:5], expected[..., 1:5], atol=1e-3)
+
+
+def test_a_fit_can_start_from_the_network_it_is_called_with():
+    volume = thick_volume((9, 7, 5), scale=80)
+    network = Siren(hidden_features=16, hidden_layers=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    options = FitOptions(epochs=1, learning_rate=0.0)
+    siren = ImplicitInferer(lambda: Siren(hidden_features=8), options, device="cpu", keep_observed=False)
+    inferer = DenseInferer({"siren": siren}, "siren", from_network=True, progress=False, keep_observed=False)
+    with torch.no_grad():  # as MONAI calls it
+        found = inferer(volume, network)
+        corner = network.eval()(torch.tensor([[-1.0, -1.0, -1.0]])).item()
+    assert found[0, 0, 0, 0, 0].item() == pytest.approx(np.clip(corner, 0, 1) * 1400 - 1000, abs=5)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_shape_method_carries_the_mask():
+    volume = thick_volume((9, 9, 3), spacing=(1, 1, 2), channels=2)
+    volume[0, 1] = 0
+    volume[0, 1, 2:7, 2:7, 0] = volume[0, 1, 4, 4, 1] = 1
+    found = dense(volume, SignedDistanceInferer())
+    assert found.meta["content"] == "mask"
+    expected = signed_distance(volume[0, 1].numpy() > 0, np.arange(3) * 2.0, np.arange(5.0))
+    np.testing.assert_array_equal(found[0, 0].numpy(), expected)
+    assert expected.sum(axis=(0, 1))[:3].tolist() == [25, 9, 1]
+    with pytest.raises(InputError, match="fills in a mask, and there is none"):
+        dense(thick_volume(), SignedDistanceInferer())
+
+
+def test_a_batch_keeps_its_affines_and_positions():
+    one, two = thick_volume(seed=1), thick_volume(seed=2)
+    affines = torch.stack([one.affine, two.affine + torch.eye(4) * 0])
+    affines[1, 0, 3] = 99
+    positions = torch.from_numpy(np.stack([np.arange(6) * 2.5] * 2))
+    batch = MetaTensor(torch.cat([one.as_tensor(), two.as_tensor()]), affine=affines)
+    batch.meta["slice_positions"] = positions
+    batch.is_batch = True
+    found = dense(batch, LinearInferer(), slice_spacing=0.5)
+    assert found.shape == (2, 1, 10, 8, 26)
+    assert found.affine[1, 0, 3] == 99
+    assert torch.equal(found[1, 0, ..., ::5].as_tensor(), two[0, 0].as_tensor())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"slice_spacing": 0}, "slice_spacing is 0, expected mm above 0"),
+        ({"slice_spacing": "thin"}, "slice_spacing is thin"),
+        ({"method": "liner"}, "did you mean 'linear'"),
+    ],
+)
+def test_mistakes(change, sentence):
+    options = {"method": "linear", "progress": False} | change
+    with pytest.raises(InputError, match=sentence):
+        DenseInferer({"linear": LinearInferer()}, **options)(thick_volume())
+
+
+def test_a_tensor_without_affine_or_with_one_slice_is_refused():
+    with pytest.raises(InputError, match="expected a MetaTensor"):
+        dense(torch.zeros(1, 1, 4, 4, 4), LinearInferer())
+    with pytest.raises(InputError, match=r"only 1 observed slice"):
+        dense(thick_volume((4, 4, 1)), LinearInferer())

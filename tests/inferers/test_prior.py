@@ -1,0 +1,151 @@
+"""The prior as an inferer: exact where observed, turned round alike, PCHIP without training, one sentence if wrong."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bundle.errors import InputError
+from bundle.inferers import ObservedSlices, PchipInferer, PriorInferer
+from bundle.inferers.learned.prior import load_weights, turns_of
+from bundle.networks import SliceSynthesisNet
+
+
+def lively(seed=0):
+    """A network that does something: its zero layers filled with noise."""
+    torch.manual_seed(seed)
+    net = SliceSynthesisNet(features=(8, 8), fine=4)
+    for layer in (net.head, net.error[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    for stage in (*net.down, *net.up):
+        torch.nn.init.normal_(stage.film.weight, std=0.1)
+    return net
+
+
+def seen_at(positions, targets, shape=(13, 11), seed=0, spacing=(0.6, 0.8)):
+    rng = np.random.default_rng(seed)
+    image = rng.random((*shape, len(positions)))
+    return ObservedSlices(image, None, np.asarray(positions, float), np.asarray(targets, float), spacing)
+
+
+def test_without_training_it_is_pchip():
+    observed = seen_at([0, 2, 5, 9], np.linspace(-2, 11, 27))
+    made, expected = PriorInferer(SliceSynthesisNet).reconstruct(observed), PchipInferer().reconstruct(observed)
+    np.testing.assert_allclose(made.image, expected.image, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.floats(0.5, 8.0), min_size=1, max_size=5), st.integers(0, 1000))
+def test_observed_slices_are_exact_at_any_positions(steps, seed):
+    positions = np.cumsum([0.0, *steps])
+    observed = seen_at(positions, np.concatenate([positions, positions[:-1] + 0.3, [positions[-1] + 2]]), seed=seed)
+    made = PriorInferer(lively()).reconstruct(observed)
+    np.testing.assert_array_equal(made.image[..., : len(positions)], observed.image)
+    assert (made.error[..., : len(positions)] == 0).all()
+    assert (made.error[..., len(positions) :] > 0).all()
+    assert np.isfinite(made.image).all()
+    assert made.image.min() >= 0
+    assert made.image.max() <= 1
+
+
+def test_turns_are_sixteen_different_ones():
+    assert len(set(turns_of(16))) == 16
+    assert turns_of(1) == [(False, False, False, False)]
+    flips = np.array(turns_of(4)).sum(0)
+    assert (flips == 2).all()
+
+
+def test_with_all_turns_a_turned_nodule_gives_the_turned_result():
+    observed = seen_at([0, 3, 7, 9], np.arange(10.0), spacing=(0.7, 0.7))
+    prior = PriorInferer(lively(), turns=16)
+    one = prior.reconstruct(observed)
+    upside = ObservedSlices(
+        observed.image[::-1, :, ::-1].transpose(1, 0, 2), None, 9 - observed.positions[::-1], np.arange(10.0),
+        observed.spacing[::-1],
+    )  # fmt: skip
+    other = prior.reconstruct(upside)
+    for name in ("image", "error"):
+        turned = getattr(other, name).transpose(1, 0, 2)[::-1, :, ::-1]
+        np.testing.assert_allclose(turned, getattr(one, name), atol=2e-6)
+
+
+def test_one_turn_is_the_network_alone():
+    net = lively().eval()
+    observed = seen_at([0, 5], [2.0])
+    made = PriorInferer(net, turns=1).reconstruct(observed)
+    low, high = (torch.as_tensor(observed.image[..., k], dtype=torch.float32) for k in (0, 1))
+    window = torch.cat([
+        torch.stack([low, low, high, high]),
+        torch.tensor([-2.0, -2.0, 3.0, 3.0, 0, 1, 1, 0, 0.6, 0.8])[:, None, None].expand(-1, 13, 11),
+    ])[None]  # fmt: skip
+    with torch.no_grad():
+        image, error = net(window)[0].numpy()
+    np.testing.assert_allclose(made.image[..., 0], image.clip(0, 1), atol=1e-6)
+    np.testing.assert_allclose(made.error[..., 0], error, atol=1e-6)
+
+
+def test_it_does_not_depend_on_how_many_targets_are_made_at_once():
+    observed = seen_at([0, 5, 10], np.arange(11.0))
+    one, other = (PriorInferer(lively(), targets_at_once=n).reconstruct(observed) for n in (3, 64))
+    np.testing.assert_allclose(one.image, other.image, atol=1e-6)
+
+
+def test_torchs_generator_is_left_alone():
+    prior, before = PriorInferer(lively()), torch.get_rng_state()
+    prior.reconstruct(seen_at([0, 5], [2.0]))
+    torch.testing.assert_close(torch.get_rng_state(), before)
+
+
+def test_weights_are_read_from_a_file(tmp_path):
+    net = lively()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    fresh = load_weights(SliceSynthesisNet(features=(8, 8), fine=4), tmp_path / "w.pt")
+    for name, tensor in fresh.state_dict().items():
+        torch.testing.assert_close(tensor, net.state_dict()[name])
+    assert not fresh.training
+
+
+@pytest.mark.parametrize("turns", [0, 17, 2.0])
+def test_bad_turns(turns):
+    with pytest.raises(InputError, match="expected a whole number from 1 to 16"):
+        PriorInferer(SliceSynthesisNet, turns=turns)
+
+
+def test_bf16_is_nearly_the_same():
+    observed = seen_at([0, 5, 10], np.arange(11.0))
+    one, other = (PriorInferer(lively(), precision=p).reconstruct(observed).image for p in ("fp32", "bf16"))
+    assert 0 < np.abs(one - other).max() < 0.05
+    with pytest.raises(InputError, match="expected 'fp32' or 'bf16'"):
+        PriorInferer(SliceSynthesisNet, precision="half")
+
+
+def test_bad_weights(tmp_path):
+    with pytest.raises(InputError, match="is missing"):
+        PriorInferer(SliceSynthesisNet, weights=tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    for name in ("text.pt", "other.pt"):
+        with pytest.raises(InputError, match="holds no weights of SliceSynthesisNet"):
+            PriorInferer(SliceSynthesisNet, weights=tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("positions", "spacing", "said"),
+    [
+        ([0, 5, 10], (0.7, 0.7), None),
+        ([0, 5, 20], (0.7, 0.7), "gaps between observed slices of 5 to 15 mm"),
+        ([0, 0.5], (0.7, 0.7), "gaps between observed slices of 0.5 to 0.5 mm"),
+        ([0, 5], (0.7, 2.0), "pixels of 0.7 to 2 mm"),
+    ],
+)
+def test_what_it_was_not_trained_on_is_noted(positions, spacing, said):
+    notes = PriorInferer(SliceSynthesisNet).reconstruct(seen_at(positions, [2.0], spacing=spacing)).notes
+    assert (notes == []) if said is None else said in notes[0]
+
+
+def test_nan_is_refused():
+    observed = seen_at([0, 5], [2.0])
+    observed.image[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="nan or infinite"):
+        PriorInferer(SliceSynthesisNet).reconstruct(observed)

@@ -1,0 +1,244 @@
+"""The table of methods against numbers worked out by hand, and the command that measures and tabulates at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shlex
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from bundle.errors import InputError
+from bundle.report.results import StudyResults
+from bundle.report.tables.methods_table import Score, chosen_nodules, density_scores, shape_scores, wins
+from bundle.report.tables.methods_text import write_methods_table
+from bundle.report.tidy import to_csv
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from methods_table import main, names, study_command
+
+NAN, INF = math.nan, math.inf
+SLICES = {"n0": 12, "n1": 11, "n2": 20, "n3": 10}
+PSNR = {
+    "global": {"linear": [21, 21, 27, 1], "cubic": [20, 22, 24, 99], "pchip": [20.5, NAN, 25, 1]},
+    "tumour": {"linear": [14, 17, NAN, 1], "cubic": [15, 16, NAN, 99], "pchip": [16, NAN, NAN, 1]},
+}
+SHAPE = {
+    ("unobserved", "dsc"): {"morphological": [0.6, 0.7, 0.8, 0.5], "signed_distance": [0.7, 0.7, 0.9, 0.4]},
+    ("all", "dsc"): {"morphological": [0.8, 0.8, 0.8, 0.8], "signed_distance": [0.9, 0.9, 0.9, 0.9]},
+    ("all", "hd_mm"): {"morphological": [3, 2, INF, 2], "signed_distance": [2, 2.5, 4, 1]},
+    ("unobserved", "arve"): {"morphological": [0.2, 0.2, 0.2, 0.2], "signed_distance": [0.1, 0.1, 0.1, 0.3]},
+}
+
+
+def rows_of(values: dict[str, list[float]], slices: str, region: str, metric: str) -> list[dict]:
+    place = {"slices": slices, "region": region, "threshold_hu": None, "metric": metric}
+    return [
+        {"nodule_id": nodule, "method": method, "value": float(value), **place}
+        for method, column in values.items()
+        for nodule, value in zip(SLICES, column, strict=True)
+    ]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Output folder of a study of four nodules, one of them too short; PCHIP failed on one."""
+    metrics = []
+    for region, values in PSNR.items():
+        metrics += rows_of(values, "interpolated", region, "psnr")
+        metrics += rows_of({m: [0.5, 0.6, 0.7, 0] for m in values}, "interpolated", region, "ssim")
+    for (slices, metric), values in SHAPE.items():
+        metrics += rows_of(values, slices, "roi", metric)
+    texture = rows_of({"linear": [0.8, 0.9, 1.0, 9]}, "interpolated", "tumour", "sd_ratio")
+    texture += rows_of({"linear": [2, 3, 4, 9], "truth": [4, 5, 6, 9]}, "interpolated", "tumour", "kurtosis")
+    (tmp_path / "metrics.csv").write_text(to_csv(metrics))
+    (tmp_path / "texture.csv").write_text(to_csv(texture))
+    reasons = [{"nodule_id": "n1", "method": "pchip", "reason": "it broke"}]
+    reasons += [{"nodule_id": "n3", "method": "pchip", "reason": "so did it here"}]
+    (tmp_path / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
+    seconds = [
+        {"nodule_id": nodule, "method": "linear", "seconds": value}
+        for nodule, value in zip(SLICES, (1.0, 2.0, 6.0, 99.0), strict=True)
+    ]
+    (tmp_path / "timings.csv").write_text(to_csv(seconds, ("nodule_id", "method", "seconds")))
+    (tmp_path / "study.json").write_text(json.dumps({"data": "datalist", "decimate": {"stride": 5, "axis": 2}}))
+    for nodule, count in SLICES.items():
+        folder = tmp_path / "nodules" / nodule / "truth"
+        folder.mkdir(parents=True)
+        facts = {"spacing": [1, 1, 1], "shape": [9, 9, count], "axis": 2, "observed": list(range(0, count, 5))}
+        (folder / "result.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
+def score(scores: list[Score], method: str, region: str, metric: str, slices: str | None = None) -> Score:
+    found = [s for s in scores if (s.method, s.region, s.metric) == (method, region, metric)]
+    return next(s for s in found if slices in (None, s.slices))
+
+
+def test_nodules_are_chosen_by_their_slices(study):
+    results = StudyResults(study)
+    assert chosen_nodules(results, 11) == ["n0", "n1", "n2"]
+    assert chosen_nodules(results, 12) == ["n0", "n2"]
+    assert chosen_nodules(results) == ["n0", "n1", "n2", "n3"]
+
+
+def test_psnr_by_hand(study):
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    linear = score(found, "linear", "global", "psnr")
+    assert (linear.mean, linear.n, linear.n_failed) == (23, 3, 0)
+    assert linear.sd == pytest.approx(math.sqrt(12))
+    # differences 1, -1, 3; each extreme is the mean of 1 in 27 resamples, 3.7 %, so that it ends the interval
+    assert (linear.difference, linear.low, linear.high) == pytest.approx((1, -1, 3))
+    assert linear.beats_reference == pytest.approx(2 / 3)
+    assert linear.beats_all == pytest.approx(2 / 3)
+    cubic = score(found, "cubic", "global", "psnr")
+    assert math.isnan(cubic.difference)
+    assert math.isnan(cubic.beats_reference)
+    assert cubic.beats_all == pytest.approx(1 / 3)  # n1, where PCHIP failed and linear is worse
+    pchip = score(found, "pchip", "global", "psnr")
+    assert (pchip.n, pchip.n_failed, pchip.mean, pchip.difference) == (2, 1, 22.75, 0.75)
+    assert pchip.beats_reference == pytest.approx(2 / 3)  # a failure wins nothing
+    assert pchip.beats_all == 0
+
+
+def test_tumour_and_both_at_once_by_hand(study):
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    linear = score(found, "linear", "tumour", "psnr")
+    assert (linear.mean, linear.n, linear.n_failed, linear.difference) == (15.5, 2, 1, 0)
+    assert linear.beats_reference == 0.5  # no method has a value on n2: not counted
+    assert score(found, "linear", "both", "psnr").beats_reference == 0  # n0 in the field, n1 in the tumour
+    assert score(found, "pchip", "both", "psnr").beats_reference == 0.5  # n0; failed on n1; n2 not counted
+    assert score(found, "pchip", "both", "psnr").beats_all == 0
+    assert score(found, "cubic", "both", "psnr").beats_all == 0
+
+
+def test_baselines_can_be_named(study):
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], baselines=["cubic"])
+    assert score(found, "pchip", "tumour", "psnr").beats_all == 0.5
+    assert math.isnan(score(found, "cubic", "tumour", "psnr").beats_all)
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], reference="linear")
+    assert score(found, "cubic", "global", "psnr").difference == -1
+
+
+def test_texture_and_seconds_by_hand(study):
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    assert score(found, "linear", "tumour", "sd_ratio").mean == pytest.approx(0.9)
+    assert score(found, "linear", "tumour", "kurtosis").mean == 3
+    assert score(found, "truth", "tumour", "kurtosis").mean == 5
+    assert math.isnan(score(found, "linear", "tumour", "kurtosis").beats_reference)  # more is not better
+    assert score(found, "linear", "", "seconds").mean == 3
+    assert math.isnan(score(found, "cubic", "", "seconds").mean)
+    assert score(found, "linear", "global", "ssim").mean == pytest.approx(0.6)
+    assert score(found, "linear", "global", "ssim").beats_reference == 0  # equal is not better
+
+
+def test_shape_by_hand(study):
+    found = shape_scores(StudyResults(study), list(SLICES))
+    dsc = score(found, "signed_distance", "roi", "dsc", "unobserved")
+    assert (dsc.mean, dsc.difference, dsc.beats_reference) == (pytest.approx(0.675), pytest.approx(0.025), 0.5)
+    distance = score(found, "signed_distance", "roi", "hd_mm")
+    assert (distance.mean, distance.n) == (2.375, 4)
+    # differences -1, 0.5 and -1; less is better, and an infinite distance is no rival
+    assert distance.difference == pytest.approx(-0.5)
+    assert distance.beats_reference == 0.75
+    assert score(found, "morphological", "roi", "hd_mm").n_failed == 1
+    assert score(found, "signed_distance", "roi", "arve").beats_reference == 0.75
+
+
+def test_wins():
+    assert wins(np.array([1.0, 1.0 + 1e-9]), [np.array([1.0, 1.0])]).tolist() == [0.0, 0.0]
+    assert wins(np.array([1.0, 3.0]), [np.array([2.0, 2.0]), np.array([2.0, 4.0])], higher=False).tolist() == [1, 0]
+    assert np.isnan(wins(np.array([1.0, 2.0]), [])).all()
+
+
+def test_what_is_written(study):
+    text = write_methods_table(study)
+    assert (study / "tables" / "methods.md").read_text() == text
+    assert "3 of 4 nodules of 11 or more slices (CT given as NIfTI, 1 slice in 5 along z observed)" in text
+    assert "Baselines: linear, cubic, PCHIP." in text
+    assert "| linear | 23.00 / 15.50 | +1.00 (−1.00 to +3.00) | 0.00 (−1.00 to +1.00) | 67 % / 50 % / 0 % " in text
+    assert "| PCHIP | 22.75 / 16.00 | +0.75 (+0.50 to +1.00) | +1.00 | 67 % / 50 % / 50 % " in text
+    assert "| linear | 0.600 / 0.600 | – / 0.90 | – / 3.0 | 3.00 |" in text
+    assert "| truth | – / – | – / – | – / 5.0 | – |" in text
+    assert "| signed distance | 0.675 | 0.900 | 2.38 | 0.150 | +0.025" in text
+    assert "- n1, PCHIP: it broke\n" in text
+    with (study / "tables" / "methods.csv").open(newline="") as file:
+        written = {(r["method"], r["slices"], r["region"], r["metric"]): r for r in csv.DictReader(file)}
+    assert float(written["linear", "interpolated", "global", "psnr"]["low"]) == -1
+    assert written["pchip", "interpolated", "both", "psnr"]["beats_reference"] == "0.5"
+    assert written["signed_distance", "all", "roi", "hd_mm"]["n"] == "4"
+    assert write_methods_table(study, seed=0) == text
+
+
+def test_failures_of_every_method_are_one_line_and_others_stay_out(study):
+    methods = ("linear", "cubic", "pchip", "morphological", "signed_distance")
+    reasons = [{"nodule_id": "n0", "method": m, "reason": "too short"} for m in methods]
+    reasons += [{"nodule_id": "n3", "method": "cubic", "reason": "unlisted"}]
+    (study / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
+    text = write_methods_table(study, shape_min_slices=11)
+    assert text.count("too short") == 1
+    assert "- n0, every method: too short" in text
+    assert "unlisted" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reference": "cubik"}, "--reference has 'cubik', which is no method: did you mean 'cubic'"),
+        ({"baselines": ["linear", "siren"]}, "--baselines has 'siren'"),
+        ({"shape_reference": "cubic"}, "--shape-reference has 'cubic'"),
+        ({"min_slices": 50}, "no nodule in .* has 50 slices or more"),
+        ({"slices": "all"}, "slices is 'all', expected"),
+    ],
+)
+def test_what_is_not_in_the_study(study, options, words):
+    with pytest.raises(InputError, match=words):
+        write_methods_table(study, **options)
+
+
+def test_a_study_without_shape_methods_has_one_table(study):
+    rows = [row for row in StudyResults(study).rows if row["region"] != "roi"]
+    (study / "metrics.csv").write_text(to_csv(rows))
+    assert "Shape methods" not in write_methods_table(study)
+    (study / "metrics.csv").write_text(to_csv(rows_of(SHAPE["all", "dsc"], "all", "roi", "dsc")))
+    with pytest.raises(InputError, match="a study of shape methods only"):
+        write_methods_table(study)
+
+
+def test_command_of_the_study(tmp_path):
+    command = study_command(tmp_path, "here", stride=3, methods=["linear", "gate"], more=["--epochs", "30"])
+    assert command[:4] == [sys.executable, "-m", "monai.bundle", "run"]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--stride"] == "3"
+    assert options["--epochs"] == "30"
+    assert options["--methods"] == "['linear', 'gate']"
+    assert options["--datalist"].endswith("/here")
+    assert "--dicom_root" not in options
+    assert (ROOT / options["--config_file"]).is_file()
+
+
+def test_command_line_on_a_finished_study(study, capsys):
+    main(["--output", str(study), "--baselines", "cubic, pchip", "--min-slices", "12"])
+    assert "2 of 4 nodules of 12 or more slices" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="error: --reference has 'x'"):
+        main(["--output", str(study), "--reference", "x"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["--output", str(study), "--epochs", "3"])
+    assert stopped.value.code == 2
+    assert "--epochs 3 is for a study that is run" in capsys.readouterr().err
+    assert names("a,b , c") == ["a", "b", "c"]
+
+
+def test_one_command_measures_and_tabulates(nodule_folder, tmp_path, capfd):
+    out = tmp_path / "out"
+    options = shlex.split("--methods linear,cubic,morphological --stride 4 --min-slices 5 --workers 1")
+    main(["--datalist", str(nodule_folder(2)), "--output", str(out), *options])
+    told = capfd.readouterr().out
+    assert "2 of 2 nodules of 5 or more slices (CT given as NIfTI, 1 slice in 4 along z observed)" in told
+    assert (out / "tables" / "methods.csv").is_file()
+    with pytest.raises(SystemExit, match="the study did not finish"):
+        main(["--datalist", str(tmp_path / "nowhere"), "--output", str(out)])

@@ -1,0 +1,153 @@
+"""The script that calibrates expected errors: what it writes covers nodules of other patients, and what it refuses."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, small_nodule, write_nodule
+from test_study import make_study
+
+from bundle.inferers import load_calibration, read_calibrations
+from bundle.report.tidy import read_rows
+
+SCRIPT = ROOT / "scripts" / "calibrate_uncertainty.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("calibrate_uncertainty", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Ten patients of one or two nodules, and a study's config that knows the tests' methods."""
+    root = tmp_path_factory.mktemp("calibration")
+    for patient in range(10):
+        for k in range(1 + patient % 2):
+            hu, mask = small_nodule((24, 22, 17), seed=10 * patient + k)
+            write_nodule(root / "nodules", f"LIDC-IDRI-{patient:04d}_R_{k}", hu, mask)
+    config = json.loads((ROOT / "configs" / "study.json").read_text())
+    for name in ("Unsure", "Wrong"):
+        config["inferers"][name.lower()] = {"_target_": f"helpers.unsure.{name}Inferer", "_mode_": "callable"}
+    (root / "study.json").write_text(json.dumps(config))
+    return root
+
+
+def arguments(data, output, *more, methods=("unsure",)):
+    given = ["--datalist", data / "nodules", "--config", data / "study.json", "--output", output, "--workers", 1]
+    return [str(word) for word in (*given, "--methods", *methods, *more)]
+
+
+def test_a_calibration_on_some_patients_covers_others_in_a_study(script, data, tmp_path, capsys):
+    output = tmp_path / "uncertainty.json"
+    output.write_text(json.dumps({"methods": {"kept": {"scale": 1.0, "multipliers": {"0.9": 2.0}}}}))
+    script.main(arguments(data, output, "--folds", "0", "1", "2", "--strides", "3", "5"))
+    printed = capsys.readouterr().out
+    assert "unsure        5       tumour" in printed
+    assert str(output) in printed
+    written = json.loads(output.read_text())["methods"]
+    assert set(written) == {"kept", "unsure"} == set(read_calibrations(output))
+    on = written["unsure"]["calibrated_on"]
+    assert (on["data"], on["patients"], on["nodules"], on["reconstructions"]) == ("nodules", 6, 9, 18)
+    assert (on["strides"], on["folds_of_5"], on["left_out"]) == ([3, 5], [0, 1, 2], 0)
+    held = written["unsure"]["coverage_of_other_patients"]
+    np.testing.assert_allclose(held["all"]["global"], held["levels"], atol=0.03)
+    np.testing.assert_allclose(
+        np.mean([held["3"]["global"], held["5"]["global"]], axis=0), held["all"]["global"], atol=2e-4
+    )
+
+    others = [f"LIDC-IDRI-{p:04d}_R_{k}" for p in range(10) if p % 5 > 2 for k in range(1 + p % 2)]
+    for name in others:
+        for kind in ("image", "mask"):
+            (tmp_path / "others").mkdir(exist_ok=True)
+            os.link(data / "nodules" / f"{name}_{kind}.nii.gz", tmp_path / "others" / f"{name}_{kind}.nii.gz")
+    parts = json.loads((data / "study.json").read_text())["inferers"]
+    options = {"inferers": {"unsure": parts["unsure"]}, "calibration": str(output), "stride": 4}
+    make_study(tmp_path / "others", tmp_path / "out", ["unsure"], **options).run()
+    rows = [r for r in read_rows(tmp_path / "out" / "uncertainty.csv") if r["slices"] == "unobserved"]
+    for level in (50, 80, 90, 95):
+        found = [r["value"] for r in rows if (r["region"], r["metric"]) == ("global", f"coverage_{level}")]
+        assert len(found) == len(others)
+        assert np.mean(found) == pytest.approx(level / 100, abs=0.06)
+    ratios = [r["value"] for r in rows if (r["region"], r["metric"]) == ("global", "error_ratio")]
+    assert np.mean(ratios) == pytest.approx(1, abs=0.12)
+
+
+def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
+    """Once more by hand: one nodule, one stride, every unobserved voxel of the crop."""
+    import nibabel as nib
+    from helpers.unsure import UnsureInferer
+
+    from bundle.inferers import ObservedSlices
+
+    ids, output = tmp_path / "ids.txt", tmp_path / "u.json"
+    ids.write_text("LIDC-IDRI-0003_R_1\n")
+    script.main(arguments(data, output, "--ids", ids, "--strides", "5"))
+    hu = np.asarray(nib.load(data / "nodules" / "LIDC-IDRI-0003_R_1_image.nii.gz").dataobj, dtype=float)
+    truth = (hu.clip(-1000, 400) + 1000) / 1400
+    z = np.arange(17.0)
+    made = UnsureInferer().reconstruct(ObservedSlices(truth[..., ::5], None, z[::5], z))
+    unseen = z % 5 > 0
+    off, raw = np.abs(made.image - truth), made.error
+    found = load_calibration("unsure", output)
+    # the last slice, 16, lies beyond the last observed one, 15
+    last, others = np.s_[..., 16:], np.s_[..., unseen & (z < 16)]
+    ratios = [off[part].mean() / raw[part].mean() for part in (last, others)]
+    assert found.beyond == pytest.approx(ratios[0] / ratios[1], rel=1e-4)
+    raw[last] *= found.beyond
+    off, raw = off[..., unseen].ravel(), raw[..., unseen].ravel()
+    assert found.scale == pytest.approx(off.mean() / raw.mean(), rel=1e-4)
+    np.testing.assert_allclose(
+        found.multipliers, np.quantile(off / (found.scale * raw), found.levels, method="inverted_cdf"), rtol=1e-4
+    )
+    # a single patient leaves no other to be tried on
+    held = json.loads(output.read_text())["methods"]["unsure"]["coverage_of_other_patients"]
+    assert held["all"]["global"] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("more", "methods", "sentence"),
+    [
+        ((), ("unsur",), "did you mean 'unsure'?"),
+        ((), ("linear",), "linear gives no expected error"),
+        ((), ("wrong",), "negative or not finite"),
+        (("--strides", "40"), ("unsure",), "1 observed slice"),
+        (("--ids", "/no/ids.txt"), ("unsure",), "/no/ids.txt can't be read"),
+        (("--ids", str(SCRIPT)), ("unsure",), "expected ids of the data's nodules"),
+        (("--folds", "7"), ("unsure",), "folds [7]"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_writes_nothing(script, data, tmp_path, more, methods, sentence):
+    output = tmp_path / "uncertainty.json"
+    with pytest.raises(SystemExit) as stop:
+        script.main(arguments(data, output, *more, methods=methods))
+    assert sentence in str(stop.value)
+    assert "\n" not in str(stop.value)
+    assert not output.exists()
+
+
+def test_a_broken_file_is_not_written_over(script, data, tmp_path):
+    output = tmp_path / "uncertainty.json"
+    output.write_text('{"methods": {"ours": {"scale": -1}}}')
+    with pytest.raises(SystemExit, match="is no calibration"):
+        script.main(arguments(data, output))
+    assert "ours" in output.read_text()
+
+
+def test_the_command_gives_the_same_with_two_workers(script, data, tmp_path):
+    one, two = tmp_path / "1.json", tmp_path / "2.json"
+    script.main(arguments(data, one, "--folds", "1", "--strides", "4"))
+    command = [sys.executable, str(SCRIPT), *arguments(data, two, "--folds", "1", "--strides", "4", "--workers", "2")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert two.read_text() == one.read_text()
