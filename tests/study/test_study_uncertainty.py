@@ -31,7 +31,7 @@ def calibration_file(path, **methods):
     return str(path)
 
 
-def unsure_study(folder, out, method="unsure.UnsureInferer", also=("linear",), **options):
+def unsure_study(folder, out, method="helpers.unsure.UnsureInferer", also=("linear",), **options):
     """A study with the test's method, calibrated, beside others."""
     parts = json.loads((ROOT / "configs" / "study.json").read_text())["inferers"]
     parts["unsure"] = {"_target_": method, "_mode_": "callable"}
@@ -125,7 +125,7 @@ def test_a_method_without_a_calibration_says_so(nodule_folder, tmp_path):
     ("options", "sentence"),
     [
         ({"calibration": "/no/such.json"}, "/no/such.json does not exist: make it by"),
-        ({"method": "unsure.WrongInferer", "also": ()}, "nothing could be reconstructed"),
+        ({"method": "helpers.unsure.WrongInferer", "also": ()}, "nothing could be reconstructed"),
     ],
 )
 def test_a_mistake_ends_with_one_sentence(nodule_folder, tmp_path, options, sentence):
@@ -194,7 +194,7 @@ def test_the_fit_of_many_together_has_its_axes_in_order(nodule_folder, tmp_path)
 
 def test_a_dense_volume_has_its_expected_error_beside_it(tmp_path):
     hu, _ = small_nodule((20, 18, 6))
-    methods = {"unsure": {"_target_": "unsure.UnsureInferer", "_mode_": "callable"}}
+    methods = {"unsure": {"_target_": "helpers.unsure.UnsureInferer", "_mode_": "callable"}}
     calibration = calibration_file(tmp_path / "u.json", unsure=ENTRY)
     run_config(
         tmp_path / "out", image=save_volume(tmp_path / "thick.nii.gz", hu), methods=methods, method="unsure",
