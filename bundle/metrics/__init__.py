@@ -26,6 +26,7 @@ from bundle.metrics.radiometric import (
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.spectrum import Density, Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.ssim import folded_ssim, ssim_map
+from bundle.metrics.table import METRICS, Metric, metric_of, metrics_of
 from bundle.metrics.texture import (
     RegionKurtosis,
     RegionMean,
@@ -51,6 +52,7 @@ from bundle.metrics.uncertainty import (
 )
 
 __all__ = [
+    "METRICS",
     "Density",
     "DiceScore",
     "ErrorMapMetric",
@@ -60,6 +62,7 @@ __all__ = [
     "IntervalCoverage",
     "IntervalWidth",
     "MaskMetric",
+    "Metric",
     "NoduleEvaluator",
     "RegionKurtosis",
     "RegionMAE",
@@ -88,6 +91,8 @@ __all__ = [
     "mae",
     "mean_hu",
     "mean_spectrum",
+    "metric_of",
+    "metrics_of",
     "power_spectrum",
     "psnr",
     "rmse",

@@ -32,6 +32,7 @@ from bundle.metrics.rows import (
     exact_hu,
     row,
 )
+from bundle.metrics.table import metric_of
 from bundle.transforms.hu import to_unit
 
 BrightnessRange = Literal["window", "truth"]
@@ -284,13 +285,6 @@ class NoduleEvaluator:
         return (x, float(slice_thickness or z), x)
 
 
-_REASONS = {
-    "dsc": "both masks are empty there",
-    "hd_mm": "at least one of the masks is empty there",
-    "arve": "the true mask is empty there",
-}
-
-
 def explain_undefined(rows: Sequence[Row]) -> list[str]:
     """Say in words why rows of one reconstruction are undefined.
 
@@ -310,6 +304,5 @@ def explain_undefined(rows: Sequence[Row]) -> list[str]:
             continue
         at = "" if entry["threshold_hu"] is None else f" at {entry['threshold_hu']:g} HU"
         where = f"{entry['metric']} of {entry['region']}{at} on the {entry['slices']} slices"
-        reason = _REASONS.get(entry["metric"], "no voxel is there, or the truth is all alike")
-        sentences.append(f"{where} is undefined: {reason}")
+        sentences.append(f"{where} is undefined: {metric_of(entry['metric']).undefined}")
     return sentences

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from helpers.report_folder import write_study
 
+from bundle.metrics import metric_of
 from bundle.report.results import StudyResults
 from bundle.report.statistics.comparison import compare_methods
 from bundle.report.tables.paper import THRESHOLDS_HU, Published, published
 from bundle.report.tables.paper_tables import paper_tables, write_paper_tables
 from bundle.report.tables.statistics_tables import p_text, signed, statistics_tables, write_statistics
-from bundle.report.tables.text_table import Entry, Line, Metric, Table, latex_escape
+from bundle.report.tables.text_table import Entry, Line, Table, latex_escape
 from bundle.report.tidy import Summary, read_rows
 
 
@@ -32,13 +33,13 @@ def test_the_papers_values_stand_where_they_belong(results):
     tables = {table.name: table for table in paper_tables(results)}
     assert [name for name in tables if len(name) == 6] == ["table1", "table2", "table3"]
     one, two, three = (tables[f"table{i}"] for i in (1, 2, 3))
-    assert cell(one, ("field of view", "siren"), "paper", "PSNR dB") == "26.26"
+    assert cell(one, ("field of view", "siren"), "paper", "PSNR, dB") == "26.26"
     assert cell(one, ("tumour", "cubic"), "paper", "MAE") == "0.084"
     assert cell(one, ("tumour", "linear"), "paper", "MAE") == "–"
     assert cell(two, ("tumour", "truth"), "paper", "kurtosis") == "4.62"
     assert cell(two, ("tumour", "siren"), "paper", "sd ratio") == "1.10"
     assert cell(two, ("field of view", "siren"), "paper", "sd ratio") == "–"
-    assert cell(three, ("siren", "-350"), "paper", "HD mm") == "3.31"
+    assert cell(three, ("siren", "-350"), "paper", "HD, mm") == "3.31"
     assert cell(three, ("morphological", "–"), "paper", "ARVE") == "0.039 ± 0.048"
     assert cell(three, ("linear", "-350"), "paper", "DSC") == "–"
     assert "paper" not in tables["table1_interpolated"].columns
@@ -116,11 +117,11 @@ def test_latex_keeps_signs_and_escapes_markup():
 
 
 def test_counts_that_differ_between_metrics_are_told_in_order():
-    metrics = (Metric("a", "A", 1), Metric("b", "B", 1))
+    metrics = (metric_of("dsc"), metric_of("hd_mm"))
     line = Line(("m",), (Entry(Summary(1.0, 0.5, 3, 0)), Entry(Summary(2.0, math.nan, 1, 2), Published(9.0, 0.5))))
     table = Table("t", "c", ("method",), metrics, (line, Line(("x",), (Entry(None), Entry(None)))))
-    assert table.columns == ("method", "A", "B", "paper", "n", "failed")
-    assert table.cells() == [("m", "1.0 ± 0.5", "2.0", "9.0 ± 0.5", "3, 1", "0, 2"), ("x", *["–"] * 5)]
+    assert table.columns == ("method", "DSC", "HD, mm", "paper", "n", "failed")
+    assert table.cells() == [("m", "1.000 ± 0.500", "2.00", "9.00 ± 0.50", "3, 1", "0, 2"), ("x", *["–"] * 5)]
 
 
 def test_statistics_csv_has_every_comparison(results):

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bundle.metrics.spectrum import Spectrum, hu_density, mean_spectrum, power_spectrum
+from bundle.metrics.table import metric_of
 from bundle.report.figures.spectra import texture_region
 from bundle.report.figures.style import PAGE_WIDTH, figure, label, looks
 from bundle.report.results import TRUTH, StudyResults
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
-CURVE = {"dsc": "DSC", "hd_mm": "HD, mm", "arve": "ARVE"}
 
 
 def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | None:
@@ -105,7 +105,7 @@ def figure_thresholds(results: StudyResults) -> tuple[Figure, str] | None:
                 whole = summaries.get((name, slices, "roi", None, metric))
                 if whole and whole.n:
                     place.axhline(whole.mean, color=look.color, linestyle=look.linestyle, label=label(name))
-            place.set(xlabel="threshold, HU", ylabel=CURVE[metric])
+            place.set(xlabel="threshold, HU", ylabel=metric_of(metric).heading())
             if results.thresholds:
                 place.set_xticks(results.thresholds)
             place.margins(y=0.12)
@@ -169,17 +169,17 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
     at = results.main_threshold
     density = results.density_methods
     panels: list[tuple[str, Sequence[str], str, str, str]] = [
-        ("PSNR, field of view, dB", density, "unobserved", "global", "psnr"),
-        ("PSNR, tumour, dB", density, "unobserved", "tumour", "psnr"),
-        ("SSIM, tumour", density, "unobserved", "tumour", "ssim"),
-        ("DSC", results.methods, "unobserved", "roi", "dsc"),
-        ("HD, mm", results.methods, "all", "roi", "hd_mm"),
-        ("ARVE", results.methods, "unobserved", "roi", "arve"),
+        ("field of view", density, "unobserved", "global", "psnr"),
+        ("tumour", density, "unobserved", "tumour", "psnr"),
+        ("tumour", density, "unobserved", "tumour", "ssim"),
+        ("", results.methods, "unobserved", "roi", "dsc"),
+        ("", results.methods, "all", "roi", "hd_mm"),
+        ("", results.methods, "unobserved", "roi", "arve"),
     ]
     styles = looks(results.methods)
     any_value = False
     with figure(PAGE_WIDTH, 4.3) as drawn:
-        for place, (title, methods, slices, region, metric) in zip(drawn.subplots(2, 3).flat, panels, strict=True):
+        for place, (where, methods, slices, region, metric) in zip(drawn.subplots(2, 3).flat, panels, strict=True):
             values = np.array(
                 [
                     [
@@ -193,7 +193,7 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
             ).reshape(len(results.nodules), len(methods))
             any_value |= bool(np.isfinite(values).any())
             _paired(place, values, [styles[name].color for name in methods], [styles[name].marker for name in methods])
-            place.set_title(title, loc="left")
+            place.set_title(metric_of(metric).heading(where), loc="left")
             place.set_xticks(range(len(methods)), [label(name) for name in methods], rotation=35, ha="right")
             if metric == "arve" and np.nanmax(values, initial=0) > 5:
                 # one volume many times too large would press all others flat

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.metrics.table import metric_of
 from bundle.report.figures.style import label, nice_limit
 from bundle.report.figures.views import central_cut
 from bundle.report.page.films import Window, film_heat, film_marks, film_outline, film_picture, film_window
@@ -18,23 +19,36 @@ from bundle.report.tables.text_table import DASH
 
 @dataclass(frozen=True)
 class Column:
-    """A metric in a table of nodules or methods: where its value is found."""
+    """A metric in a table of nodules or methods: where its value is found, and where in words."""
 
-    label: str
+    metric: str
     slices: str
     region: str
-    metric: str
-    decimals: int
-    higher_is_better: bool
+    where: str = ""
+
+    @property
+    def label(self) -> str:
+        """Of the column, with the unit."""
+        return metric_of(self.metric).heading(self.where)
+
+    @property
+    def decimals(self) -> int:
+        """Of its values."""
+        return metric_of(self.metric).decimals
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more is better, not less."""
+        return metric_of(self.metric).better == "higher"
 
 
 MAIN_COLUMNS = (
-    Column("PSNR field, dB", "unobserved", "global", "psnr", 2, True),
-    Column("PSNR tumour, dB", "unobserved", "tumour", "psnr", 2, True),
-    Column("SSIM tumour", "unobserved", "tumour", "ssim", 3, True),
-    Column("DSC", "unobserved", "roi", "dsc", 3, True),
-    Column("HD, mm", "all", "roi", "hd_mm", 2, False),
-    Column("ARVE", "unobserved", "roi", "arve", 3, False),
+    Column("psnr", "unobserved", "global", "field"),
+    Column("psnr", "unobserved", "tumour", "tumour"),
+    Column("ssim", "unobserved", "tumour", "tumour"),
+    Column("dsc", "unobserved", "roi"),
+    Column("hd_mm", "all", "roi"),
+    Column("arve", "unobserved", "roi"),
 )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bundle.inferers.names import chosen_names
+from bundle.metrics.table import metric_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.tests import bootstrap_interval, paired_difference
 from bundle.report.tables.statistics_tables import REFERENCE
@@ -25,8 +26,6 @@ from bundle.report.tidy import summarise
 BASELINES = ("nearest", "linear", "cubic", "pchip", "flow", "kriging", "gate", "siren", "siren_mm")
 SHAPE_REFERENCE = "morphological"
 BOTH = "both"
-# whether more is better; neither for texture, where the truth's value is best
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "dsc": True, "hd_mm": False, "arve": False}
 SHAPE_PLACES = (("unobserved", "dsc"), ("all", "dsc"), ("all", "hd_mm"), ("unobserved", "arve"))
 ROUNDING = 1e-7
 
@@ -205,8 +204,9 @@ def _score(
         pairs, _ = paired_difference(own, values[reference])
         difference = float(pairs.mean()) if len(pairs) else math.nan
         low, high = bootstrap_interval(pairs, seed=seed)
-    if place[2] in HIGHER_IS_BETTER:
-        higher = HIGHER_IS_BETTER[place[2]]
+    better = metric_of(place[2]).better
+    if better:
+        higher = better == "higher"
         to_all = wins(own, others, higher)
         if method != reference:
             to_reference = wins(own, [values[reference]], higher)

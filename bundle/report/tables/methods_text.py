@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.errors import InputError
+from bundle.metrics.table import metric_of
 from bundle.report.figures.style import label
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.methods_table import (
@@ -30,7 +31,7 @@ def density_markdown(scores: Sequence[Score], reference: str = REFERENCE) -> str
     """Two tables: PSNR and what it is better than; SSIM, texture and time."""
     found = {(s.method, s.region, s.metric): s for s in scores}
     methods = list(dict.fromkeys(s.method for s in scores if s.method != TRUTH))
-    against = label(reference)
+    against, psnr = label(reference), metric_of("psnr")
     first: list[tuple[str, ...]] = []
     second: list[tuple[str, ...]] = []
     for name in methods:
@@ -38,8 +39,8 @@ def density_markdown(scores: Sequence[Score], reference: str = REFERENCE) -> str
         first.append(
             (
                 label(name),
-                " / ".join(_number(s.mean, 2) for s in places[:2]),
-                *(_difference(s, 2) for s in places[:2]),
+                " / ".join(_number(s.mean, psnr.decimals) for s in places[:2]),
+                *(_difference(s, psnr.decimals) for s in places[:2]),
                 " / ".join(_percent(s.beats_reference) for s in places),
                 " / ".join(_percent(s.beats_all) for s in places),
                 " / ".join(str(s.n) for s in places[:2]),
@@ -66,8 +67,8 @@ def shape_markdown(scores: Sequence[Score], reference: str = SHAPE_REFERENCE) ->
         rows.append(
             (
                 label(name),
-                *(_number(s.mean, 2 if s.metric == "hd_mm" else 3) for s in places),
-                *(_difference(s, 2 if s.metric == "hd_mm" else 3) for s in compared),
+                *(_number(s.mean, metric_of(s.metric).decimals) for s in places),
+                *(_difference(s, metric_of(s.metric).decimals) for s in compared),
                 " / ".join(_percent(s.beats_reference) for s in compared),
                 _number(found[name, "", "seconds"].mean, 2),
                 " / ".join(str(s.n) for s in compared),
@@ -149,9 +150,9 @@ def write_methods_table(
 
 def _texture_cells(found: dict[tuple[str, str, str], Score], method: str) -> list[str]:
     cells = []
-    for metric, decimals in (("ssim", 3), ("sd_ratio", 2), ("kurtosis", 1)):
-        pair = [found.get((method, region, metric)) for region in ("global", "tumour")]
-        cells.append(" / ".join(_number(s.mean, decimals) if s else DASH for s in pair))
+    for metric in (metric_of("ssim"), metric_of("sd_ratio"), metric_of("kurtosis")):
+        pair = [found.get((method, region, metric.name)) for region in ("global", "tumour")]
+        cells.append(" / ".join(_number(s.mean, metric.decimals) if s else DASH for s in pair))
     return cells
 
 

@@ -8,24 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bundle.metrics.table import Metric, metric_of, metrics_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.paper import PAPER, PAPER_NODULES, published
-from bundle.report.tables.text_table import DASH, Entry, Line, Metric, Table
+from bundle.report.tables.text_table import DASH, Entry, Line, Table
 from bundle.store import ResultStore
 
-RADIOMETRIC = (
-    Metric("mae", "MAE", 3),
-    Metric("rmse", "RMSE", 3),
-    Metric("psnr", "PSNR dB", 2),
-    Metric("ssim", "SSIM", 3),
-)
-TEXTURE = (
-    Metric("mean_hu", "mean HU", 0),
-    Metric("sd_hu", "sd HU", 0),
-    Metric("sd_ratio", "sd ratio", 2),
-    Metric("kurtosis", "kurtosis", 2),
-)
-GEOMETRIC = (Metric("dsc", "DSC", 3), Metric("hd_mm", "HD mm", 2), Metric("arve", "ARVE", 3))
 REGIONS = {"global": "field of view", "tumour": "tumour"}
 TITLES = {1: "Table 1. Brightness", 2: "Table 2. Texture", 3: "Table 3. Shape"}
 SLICES = {
@@ -87,7 +75,8 @@ def _table(results: StudyResults, number: int, slices: str, suffix: str, with_pa
 def _region_lines(
     results: StudyResults, number: int, slices: str
 ) -> tuple[tuple[str, ...], tuple[Metric, ...], list[Line]]:
-    metrics, methods = (RADIOMETRIC, results.density_methods) if number == 1 else (TEXTURE, _textured(results))
+    metrics = metrics_of("radiometric" if number == 1 else "texture")
+    methods = results.density_methods if number == 1 else _textured(results)
     lines = []
     for region, words in REGIONS.items():
         for method in methods:
@@ -98,18 +87,18 @@ def _region_lines(
 
 
 def _shape_lines(results: StudyResults, slices: str) -> tuple[tuple[str, ...], tuple[Metric, ...], list[Line]]:
-    lines = []
+    lines, metrics = [], metrics_of("geometric")
     for method in results.methods:
         for threshold in (None, *results.thresholds):
-            entries = tuple(_entry(results, method, slices, "roi", threshold, metric.name) for metric in GEOMETRIC)
+            entries = tuple(_entry(results, method, slices, "roi", threshold, metric.name) for metric in metrics)
             if any(entry.ours for entry in entries):
                 lines.append(Line((method, DASH if threshold is None else f"{threshold:g}"), entries))
-    return ("method", "HU >"), GEOMETRIC, lines
+    return ("method", "HU >"), metrics, lines
 
 
 def _entry(results: StudyResults, method: str, slices: str, region: str, threshold: float | None, metric: str) -> Entry:
     ours = results.summaries.get((method, slices, region, threshold, metric))
-    if ours is None and metric == "hd_mm":
-        # the Hausdorff distance is between the masks of the whole crop
+    if ours is None and metric_of(metric).whole_volume:
+        # such as the Hausdorff distance
         ours = results.summaries.get((method, "all", region, threshold, metric))
     return Entry(ours, published(method, region, threshold, metric))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from bundle.metrics.table import metric_of, metrics_of
 from bundle.report.tables.text_table import markdown_table
 from bundle.report.tidy import KEY, Summary, summarise_rows, to_csv
 from bundle.store import ResultStore
 
-RADIOMETRIC = {"mae": ("MAE", 3), "rmse": ("RMSE", 3), "psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3)}
-GEOMETRIC = {"dsc": ("DSC", 3), "hd_mm": ("HD mm", 2), "arve": ("ARVE", 3)}
 REGIONS = {"global": "over the field of view", "tumour": "in the tumour"}
 SLICES = {
     "unobserved": "all unobserved slices",
@@ -142,7 +141,7 @@ def summary_csv(summaries: Summaries, kind: str) -> str:
     return to_csv(
         (
             dict(zip(KEY, key, strict=True))
-            | {"table": 1 if key[4] in RADIOMETRIC else 3, "data": kind}
+            | {"table": 3 if metric_of(key[4]).family == "geometric" else 1, "data": kind}
             | {"mean": s.mean, "sd": s.sd, "n": s.n, "n_failed": s.n_failed}
             for key, s in summaries.items()
         ),
@@ -160,9 +159,12 @@ def summary_markdown(
         for region, words in (("global", "field of view"), ("tumour", "tumour")):
             lines += [f"## Table 1, {words}, {SLICES[slices]} ({data_words(kind)})", ""]
             lines += _table(
-                [label for label, _ in RADIOMETRIC.values()],
+                [metric.heading() for metric in metrics_of("radiometric")],
                 {
-                    (name,): [(summaries.get((name, slices, region, None, m)), d) for m, (_, d) in RADIOMETRIC.items()]
+                    (name,): [
+                        (summaries.get((name, slices, region, None, metric.name)), metric.decimals)
+                        for metric in metrics_of("radiometric")
+                    ]
                     for name in methods
                 },
                 ["method"],
@@ -174,13 +176,16 @@ def summary_markdown(
         for name in methods:
             for threshold in (None, *thresholds):
                 cells = [
-                    # the Hausdorff distance is between the masks of the whole crop
-                    (summaries.get((name, "all" if m == "hd_mm" else slices, "roi", threshold, m)), d)
-                    for m, (_, d) in GEOMETRIC.items()
+                    # a metric such as the Hausdorff distance is of the whole crop
+                    (
+                        summaries.get((name, "all" if m.whole_volume else slices, "roi", threshold, m.name)),
+                        m.decimals,
+                    )
+                    for m in metrics_of("geometric")
                 ]
                 if any(s is not None for s, _ in cells):
                     body[name, "–" if threshold is None else f"{threshold:g}"] = cells
-        lines += _table([label for label, _ in GEOMETRIC.values()], body, ["method", "HU >"])
+        lines += _table([metric.heading() for metric in metrics_of("geometric")], body, ["method", "HU >"])
     lines += [f"## Failures ({len(failures)})", ""]
     if failures:
         columns = ("nodule_id", "method", "reason")
@@ -192,19 +197,19 @@ def summary_markdown(
 
 def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str:
     """A few columns for the terminal: PSNR and SSIM, DSC at -400 HU or of the mask, Hausdorff distance."""
-    header = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD mm", "n", "failed")
+    header = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD, mm", "n", "failed")
     table: list[tuple[str, ...]] = [header]
     for name in methods:
         threshold = -400 if (name, "all", "roi", -400, "hd_mm") in summaries else None
         keys = [
-            ((name, "unobserved", "global", None, "psnr"), 2),
-            ((name, "unobserved", "tumour", None, "psnr"), 2),
-            ((name, "unobserved", "tumour", None, "ssim"), 3),
-            ((name, "unobserved", "roi", threshold, "dsc"), 3),
-            ((name, "all", "roi", threshold, "hd_mm"), 2),
+            (name, "unobserved", "global", None, "psnr"),
+            (name, "unobserved", "tumour", None, "psnr"),
+            (name, "unobserved", "tumour", None, "ssim"),
+            (name, "unobserved", "roi", threshold, "dsc"),
+            (name, "all", "roi", threshold, "hd_mm"),
         ]
-        cells = [summaries[key].text(d) if key in summaries else "–" for key, d in keys]
-        counts = summaries.get((name, "unobserved", "global", None, "psnr")) or summaries.get(keys[3][0])
+        cells = [summaries[key].text(metric_of(key[4]).decimals) if key in summaries else "–" for key in keys]
+        counts = summaries.get((name, "unobserved", "global", None, "psnr")) or summaries.get(keys[3])
         n, failed = (counts.n, counts.n_failed) if counts else (0, 0)
         table.append((name, *cells, str(n), str(failed)))
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]

@@ -10,19 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bundle.metrics.table import Metric
 from bundle.report.tables.paper import Published
 from bundle.report.tidy import Summary, to_csv
 
 DASH = "–"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as a table shows it: its name in the file, its label with the unit, its decimals."""
-
-    name: str
-    label: str
-    decimals: int
 
 
 @dataclass(frozen=True)
@@ -53,8 +45,9 @@ class Table:
         lines: its rows; a table may have none.
 
     Example:
+        >>> from bundle.metrics.table import metric_of
         >>> line = Line(("linear",), (Entry(Summary(0.5, 0.1, 3, 1)),))
-        >>> table = Table("t", "A caption.", ("method",), (Metric("mae", "MAE", 3),), (line,))
+        >>> table = Table("t", "A caption.", ("method",), (metric_of("mae"),), (line,))
         >>> table.columns, table.cells()[0]
         (('method', 'MAE', 'n', 'failed'), ('linear', '0.500 ± 0.100', '3', '1'))
     """
@@ -75,7 +68,7 @@ class Table:
         """Labels of all columns."""
         labels = list(self.heads)
         for metric, paper in zip(self.metrics, self.with_paper, strict=True):
-            labels += [metric.label, "paper"] if paper else [metric.label]
+            labels += [metric.heading(), "paper"] if paper else [metric.heading()]
         return (*labels, "n", "failed")
 
     def cells(self) -> list[tuple[str, ...]]:

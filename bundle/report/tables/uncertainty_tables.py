@@ -5,9 +5,10 @@ There are none where no method says how far it may be off.
 
 from __future__ import annotations
 
+from bundle.metrics.table import metric_of, metrics_of
 from bundle.report.results import StudyResults
 from bundle.report.tables.paper_tables import REGIONS, SLICES
-from bundle.report.tables.text_table import Entry, Line, Metric, Table
+from bundle.report.tables.text_table import Entry, Line, Table
 
 SHOWN_LEVEL = 0.9
 
@@ -25,14 +26,11 @@ def levels_of(results: StudyResults) -> dict[str, float]:
 def uncertainty_tables(results: StudyResults) -> list[Table]:
     """A table for the unobserved slices, and one for those between observed ones; empty ones are left out."""
     levels = levels_of(results)
-    metrics = [Metric(f"coverage_{text}", f"within {text} % interval", 3) for text in levels]
+    metrics = [metric_of(f"coverage_{text}") for text in levels]
     if levels:
         width = min(levels, key=lambda text: abs(levels[text] - SHOWN_LEVEL))
-        metrics.append(Metric(f"width_hu_{width}", f"width of {width} %, HU", 0))
-    metrics += [
-        Metric("error_ratio", "expected / actual error", 2),
-        Metric("rank_correlation", "rank correlation", 2),
-    ]
+        metrics.append(metric_of(f"width_hu_{width}"))
+    metrics += metrics_of("error")
     tables = []
     for slices in ("unobserved", "interpolated"):
         lines = []

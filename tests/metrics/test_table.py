@@ -1,0 +1,78 @@
+"""The table of metrics: complete, and right about each metric's behaviour."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+import bundle.metrics
+from bundle.metrics import METRICS, MaskMetric, VolumeMetric, metric_of, metrics_of
+from bundle.metrics.uncertainty import ErrorMapMetric
+
+STUDY = json.loads((ROOT / "configs" / "study.json").read_text())
+
+
+def _value(metric, prediction, truth):
+    """Of the metric's class, on volumes of normalised brightness; masks are what is above 0.5."""
+    pair = [torch.from_numpy(v)[None, None] for v in (prediction, truth)]
+    if issubclass(metric.measure, MaskMetric):
+        return metric.measure()(*((v > 0.5).float() for v in pair), (1.0, 1.0, 1.0)).item()
+    return metric.measure()(*pair, torch.ones_like(pair[0])).item()
+
+
+def test_every_metric_class_has_a_line():
+    public = [value for value in vars(bundle.metrics).values() if isinstance(value, type)]
+    concrete = {c for c in public if issubclass(c, VolumeMetric) and not c.__abstractmethods__}
+    assert concrete == {metric.measure for metric in METRICS}
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+def test_the_study_measures_what_the_table_has():
+    measured = {
+        "radiometric": STUDY["evaluator"]["radiometric"],
+        "geometric": STUDY["evaluator"]["geometric"],
+        "texture": STUDY["texture"]["metrics"],
+        "interval": STUDY["uncertainty"]["interval_metrics"],
+        "error": STUDY["uncertainty"]["error_metrics"],
+    }
+    for family, parts in measured.items():
+        classes = {name: part["_target_"].rpartition(".")[2] for name, part in parts.items()}
+        assert classes == {metric.name: metric.measure.__name__ for metric in metrics_of(family)}
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.better], ids=lambda m: m.name)
+def test_better_is_what_a_smaller_error_gives(metric):
+    rng = np.random.default_rng(0)
+    truth = np.pad(rng.random((8, 8, 4)) * 0.4 + 0.6, ((4, 4), (4, 4), (2, 2)))
+    noise = rng.normal(0, 1, truth.shape)
+    near, far = (_value(metric, truth + size * noise, truth) for size in (0.12, 0.4))
+    assert (near > far) if metric.better == "higher" else (near < far)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
+def test_an_undefined_value_has_a_reason_that_is_true(metric):
+    nothing = torch.zeros(1, 1, 4, 4, 4)
+    if issubclass(metric.measure, MaskMetric):
+        value = metric.measure()(nothing, nothing)  # both masks are empty
+    elif issubclass(metric.measure, ErrorMapMetric):
+        value = metric.measure()(nothing, nothing, nothing, nothing)  # no voxel is there
+    else:
+        value = metric.measure()(nothing, nothing, nothing)
+    assert value.isnan().all()
+    assert metric.undefined
+
+
+def test_headings():
+    assert metric_of("hd_mm").heading() == "HD, mm"
+    assert metric_of("ssim").heading("tumour") == "SSIM tumour"
+    assert metric_of("width_hu_90").heading() == "width of 90 %, HU"
+    assert metric_of("coverage_99.5").label == "within 99.5 % interval"
+    assert [metric.name for metric in METRICS if metric.whole_volume] == ["hd_mm"]
+
+
+@pytest.mark.parametrize("name", ["mine", "mine_90", "psnr_90", "_", ""])
+def test_a_name_that_the_table_lacks_is_shown_as_it_is(name):
+    metric = metric_of(name)
+    assert (metric.name, metric.heading(), metric.measure, metric.better) == (name, name, None, None)
