@@ -162,8 +162,8 @@ def test_what_is_written(study):
     assert "Baselines: linear, cubic, PCHIP." in text
     assert "| linear | 23.00 / 15.50 | +1.00 (−1.00 to +3.00) | 0.00 (−1.00 to +1.00) | 67 % / 50 % / 0 % " in text
     assert "| PCHIP | 22.75 / 16.00 | +0.75 (+0.50 to +1.00) | +1.00 | 67 % / 50 % / 50 % " in text
-    assert "| linear | 0.600 / 0.600 | – / 0.90 | – / 3.0 | 3.00 |" in text
-    assert "| truth | – / – | – / – | – / 5.0 | – |" in text
+    assert "| linear | 0.600 / 0.600 | – / 0.90 | – / 3.00 | 3.00 |" in text
+    assert "| truth | – / – | – / – | – / 5.00 | – |" in text
     assert "| signed distance | 0.675 | 0.900 | 2.38 | 0.150 | +0.025" in text
     assert "- n1, PCHIP: it broke\n" in text
     with (study / "tables" / "methods.csv").open(newline="") as file:
