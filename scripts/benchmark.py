@@ -27,8 +27,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
-
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
 from bundle.engines.steps.paths import chosen_precision, one_thread
 from bundle.networks import Siren

@@ -20,9 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
-
 from monai.bundle import ConfigParser
 
 from bundle.data import NoduleSource, open_source

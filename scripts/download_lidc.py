@@ -23,8 +23,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
-
 from bundle.data import load_cohort
 from bundle.data.lidc.annotations import candidate_series
 from bundle.errors import InputError, exit_on_mistake

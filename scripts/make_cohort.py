@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
 from bundle.data.lidc.cohort import COHORT_FILE, cohort_text, make_cohort
 

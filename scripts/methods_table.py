@@ -18,8 +18,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
-
 from bundle.errors import InputError, exit_on_mistake
 from bundle.report.tables.methods_table import SHAPE_REFERENCE
 from bundle.report.tables.methods_text import write_methods_table

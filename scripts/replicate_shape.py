@@ -18,11 +18,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs without an install
 
 from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.errors import InputError

@@ -7,27 +7,16 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule
-from helpers.synthetic_dicom import write_series
+from helpers.configs import AFFINE, run_config, save
+from helpers.nodules import ROOT, small_nodule
+from helpers.synthetic_dicom import as_a_viewer, write_series
 from monai.bundle import ConfigParser
-from test_dicom_export import as_a_viewer
 
 from bundle.data import save_nifti
 from bundle.study.case import case_of, nodule_seed
 from bundle.transforms import Decimate, to_unit
 
-AFFINE = np.diag([-0.5, -0.5, 2.0, 1.0])
 AFFINE[:3, 3] = 5, 6, -70
-
-
-def run_config(folder, **options):
-    """Run the config in this process; its parser."""
-    parser = ConfigParser()
-    parser.read_config(ROOT / "configs" / "inference.json")
-    parser.update({"bundle_root": str(ROOT), "output_dir": str(folder), "device": "cpu", **options})
-    parser.get_parsed_content("initialize")
-    parser.get_parsed_content("run")
-    return parser
 
 
 def infer(folder, **options):
@@ -42,11 +31,6 @@ def by_place(rows):
     return {
         (r["slices"], r["region"], f"{float(r['threshold_hu'] or 0):g}", r["metric"]): float(r["value"]) for r in rows
     }
-
-
-def save(path, voxels, affine=AFFINE):
-    nib.save(nib.Nifti1Image(voxels, affine), path)
-    return str(path)
 
 
 def test_the_command(tmp_path):

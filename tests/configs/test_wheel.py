@@ -6,7 +6,7 @@ import subprocess
 import sys
 import zipfile
 
-from conftest import ROOT
+from helpers.nodules import ROOT
 
 USE = """
 import importlib, pkgutil

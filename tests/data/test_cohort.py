@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from helpers.nodules import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 

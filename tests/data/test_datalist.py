@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import small_nodule, write_nodule
+from helpers.nodules import small_nodule, write_nodule
 
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
 from bundle.data.nodule import corner_distance, make_item

@@ -12,7 +12,7 @@ import matplotlib
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.nodules import ROOT
 
 from bundle.data.lidc.annotations import (
     RATINGS,

@@ -6,7 +6,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule
+from helpers.nodules import ROOT, small_nodule
 
 from bundle.data import read_series
 

@@ -1,34 +1,25 @@
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from helpers.nodules import ROOT
 from helpers.replay import plain_fit
+from helpers.stacks import LENGTHS, OPTIONS, PATHS, WIDTH, data_of, results, siren, stack, stacked_path, warming_up
 from ignite.engine import Events
 from ignite.handlers import EarlyStopping
 from monai.handlers import CheckpointSaver
 from torch import nn
 
-from bundle.engines import CoordinateBatches, EpochProgress, FitOptions, NoduleData, StackTrainer, fit_stacks
+from bundle.engines import CoordinateBatches, EpochProgress, FitOptions, StackTrainer, fit_stacks
 from bundle.engines import stacks as stacks_module
 from bundle.engines.stacks import plan_stacks
 from bundle.engines.steps import native
 from bundle.engines.steps.functional import FunctionalNetwork
-from bundle.engines.steps.paths import OneByOne, chosen_precision
-from bundle.engines.steps.siren_native import siren_shape
-from bundle.engines.steps.siren_stacked import StackedSiren
+from bundle.engines.steps.paths import chosen_precision
 from bundle.engines.steps.stacked import StackedPath
 from bundle.errors import InputError
-from bundle.networks import Siren
-
-OPTIONS = FitOptions(epochs=5, learning_rate=1e-3, warmup=2, t_0=2, batch_size=64, jitter=1e-3, precision="fp32")
-LENGTHS = (150, 300, 64, 150)
-WIDTH = 24
-
-
-def siren(seed, dropout=0.5):
-    torch.manual_seed(seed)
-    return Siren(hidden_features=WIDTH, hidden_layers=2, dropout=dropout)
 
 
 def perceptron(seed):
@@ -39,48 +30,11 @@ def perceptron(seed):
     )
 
 
-def data_of(length, seed, options=OPTIONS):
-    places = torch.rand(length, 3, generator=torch.Generator().manual_seed(length)) * 2 - 1
-    return NoduleData(places, places[:, 0] ** 2, seed, options.batch_size, options.jitter)
-
-
-def stack(lengths=LENGTHS, options=OPTIONS, make=siren, **kwargs):
-    """A trainer of nodules whose network and seed follow from their place in LENGTHS."""
-    seeds = range(len(lengths))
-    data = [data_of(n, seed) for n, seed in zip(lengths, seeds, strict=True)]
-    return StackTrainer([make(seed) for seed in seeds], data, options, **kwargs)
-
-
-def results(trainer):
-    trainer.run()
-    return [fit.parameters for fit in trainer.fits]
-
-
-def stacked_path(fits, **kwargs):
-    return StackedPath(fits, StackedSiren(siren_shape(fits[0].network)), **kwargs)
-
-
 def run_on(path, make=siren, **kwargs):
     """Run a stack on a path other than the one chosen; ``path`` is made from the fits."""
     trainer = stack(make=make, **kwargs)
     trainer._path = path(trainer.fits)
     return results(trainer), trainer
-
-
-# each way to compute a stack; the GPU's is the stacked one, with compilation and capture switched here
-def warming_up(function):
-    """Stands for the capture of a CUDA graph: runs the function, as warming up does, before it is replayed."""
-    function()
-    function()
-    return function
-
-
-PATHS = {
-    "one by one": lambda fits: OneByOne(StackedSiren(siren_shape(fits[0].network)), ""),
-    "stacked": stacked_path,
-    "stacked, captured": lambda fits: stacked_path(fits, capture=warming_up),
-    "functional": lambda fits: StackedPath(fits, FunctionalNetwork(fits[0].network)),
-}
 
 
 @pytest.mark.parametrize("dropout", [0.5, 0.25, 0.0])
@@ -166,11 +120,9 @@ def test_a_result_does_not_depend_on_threads_or_on_what_else_happens():
 
 
 def test_a_result_does_not_depend_on_the_process():
-    code = (
-        "import sys; sys.path[:0] = ['tests', 'tests/engines']; import test_stack as t\n"
-        "print([x.double().sum().item() for x in t.results(t.stack())])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    code = "from helpers.stacks import *; print([x.double().sum().item() for x in results(stack())])"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300, env=env)
     assert out.stdout.strip().splitlines()[-1] == str([x.double().sum().item() for x in results(stack())])
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers.nodules import ROOT
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from scipy.interpolate import PchipInterpolator

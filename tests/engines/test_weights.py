@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from helpers.replay import plain_fit
-from test_stack import OPTIONS, PATHS, results, siren
+from helpers.stacks import OPTIONS, PATHS, results, siren
 from torch import nn
 
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from conftest import small_nodule
+from helpers.nodules import small_nodule
 
 from bundle.report.tidy import to_csv
 

@@ -61,3 +61,20 @@ def write_series(
         ds.save_as(folder / names[k])
         paths.append(folder / names[k])
     return paths
+
+
+def as_a_viewer(folder):
+    """Sort by position along the normal, spacing from the positions: volume (x, y, z), RAS affine, headers."""
+    headers = [pydicom.dcmread(path) for path in folder.iterdir()]
+    row, column = np.array(headers[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    normal = np.cross(row, column)
+    headers.sort(key=lambda h: np.dot(normal, np.array(h.ImagePositionPatient, dtype=float)))
+    places = np.array([h.ImagePositionPatient for h in headers], dtype=float)
+    affine = np.eye(4)
+    affine[:3, 0] = row * float(headers[0].PixelSpacing[1])
+    affine[:3, 1] = column * float(headers[0].PixelSpacing[0])
+    affine[:3, 2] = (places[-1] - places[0]) / (len(places) - 1)
+    affine[:3, 3] = places[0]
+    affine[:2] *= -1
+    hu = [h.pixel_array.T * float(h.RescaleSlope) + float(h.RescaleIntercept) for h in headers]
+    return np.stack(hu, axis=-1), affine, headers

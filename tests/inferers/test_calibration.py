@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.nodules import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import small_nodule
+from helpers.nodules import small_nodule
 
 from bundle.engines import FitOptions
 from bundle.errors import InputError

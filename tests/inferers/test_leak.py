@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, small_nodule
+from helpers.nodules import ROOT, small_nodule
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 

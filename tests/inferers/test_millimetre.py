@@ -3,41 +3,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import small_nodule
+from helpers.observed import observed, sampled, waves
 
 from bundle.engines import stacks
 from bundle.errors import InputError
-from bundle.inferers import CubicInferer, LinearInferer, MillimetreSirenInferer, ObservedSlices
+from bundle.inferers import CubicInferer, LinearInferer, MillimetreSirenInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import MillimetreFrame, voxel_places
 from bundle.inferers.implicit.millimetre import member_seed
 from bundle.networks import Siren
 
 
-def observed(seed=0, shape=(20, 18, 14), step=5, **changes):
-    hu, _ = small_nodule(shape, seed)
-    image = np.clip((hu + 1000) / 1400, 0, 1)
-    parts = {
-        "image": image[..., ::step], "mask": None, "positions": np.arange(0, shape[2], step) * 1.5,
-        "targets": np.arange(shape[2]) * 1.5, "spacing": (0.7, 0.8), "seed": seed,
-    }  # fmt: skip
-    return ObservedSlices(**(parts | changes))
-
-
 def inferer(**changes):
     return MillimetreSirenInferer(**({"epochs": 3, "members": 3, "hidden_features": 16, "device": "cpu"} | changes))
-
-
-def waves(x, y, z):
-    """Waves of at most 0.9 rad/mm in plane and 0.35 rad/mm along z, oblique, so that slices shift along z."""
-    return 0.5 + 0.2 * np.sin(0.9 * x + 0.35 * z) + 0.15 * np.cos(0.6 * y - 0.3 * z) + 0.1 * np.sin(0.4 * (x + y))
-
-
-def sampled(function, spacing, extent=20.0, gap=3.0, targets=None):
-    x, y = (np.arange(0, extent + 1e-9, s) for s in spacing)
-    z = np.arange(0, extent, gap)
-    image = function(*np.meshgrid(x, y, z, indexing="ij"))
-    return ObservedSlices(image, None, z, z if targets is None else targets, spacing)
 
 
 def test_result_has_the_wanted_shape_range_and_record():

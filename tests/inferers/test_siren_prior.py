@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from helpers.observed import observed, sampled, waves
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_millimetre import observed, sampled, waves
 
 from bundle.errors import InputError
 from bundle.inferers import (

@@ -2,33 +2,16 @@
 
 import csv
 import math
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule, write_nodule
-from monai.bundle import ConfigParser
-from test_study import make_study
+from helpers.configs import make_evaluation, make_study, save
+from helpers.nodules import small_nodule, write_nodule
 
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, StoredInferer, stored_methods
 from bundle.report.tidy import read_rows
 from bundle.transforms import to_unit
-
-
-def make_evaluation(datalist, reconstructions, output_dir, **overrides):
-    parser = ConfigParser()
-    parser.read_config(ROOT / "configs" / "evaluate.json")
-    parser.update({"bundle_root": str(ROOT), "datalist": str(datalist), "output_dir": str(output_dir)})
-    parser.update({"reconstructions": str(reconstructions), "workers": 1, "report": False, **overrides})
-    return parser.get_parsed_content("study")
-
-
-def save(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(volume, affine), path)
-
 
 AFFINE = np.diag([-0.7, -0.7, 1.0, 1.0])
 AFFINE[:3, 3] = 10, 20, -30

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule
+from helpers.nodules import ROOT, small_nodule
 from monai.bundle import ConfigParser
 from scipy import ndimage
 

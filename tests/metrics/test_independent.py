@@ -12,13 +12,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import small_nodule, write_nodule
+from helpers.configs import make_study
+from helpers.nodules import small_nodule, write_nodule
 from scipy.interpolate import CubicSpline, PchipInterpolator, interp1d
 from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.metrics import structural_similarity
 from skimage.morphology import ball
-from test_study import make_study
 
 METHODS = ["nearest", "linear", "cubic", "pchip", "morphological"]
 THRESHOLDS = [-500, -450, -400, -350, -300]

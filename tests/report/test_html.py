@@ -4,11 +4,11 @@ import base64
 import io
 import itertools
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from helpers.browser import BINARIES, Browser, find_chromium
+from helpers.page import Page, count
 from helpers.report_folder import DENSITY, SHAPE_XYZ, SPACING, write_study
 from PIL import Image
 
@@ -17,8 +17,6 @@ from bundle.report.figures import draw as figures
 from bundle.report.figures import style
 from bundle.report.figures.views import Cut
 from bundle.report.results import StudyResults
-
-VOID = {"meta", "link", "img", "input", "path", "use"}
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +37,6 @@ def browser():
     opened = Browser(binary)
     yield opened
     opened.close()
-
-
-class Page(HTMLParser):
-    """The elements of a page, and whether they are nested as they should be."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict]] = []
-        self.words: dict[str, str] = {}
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open:
-            self.words[self.open[-1]] = self.words.get(self.open[-1], "") + data
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +97,6 @@ def test_films_are_the_volumes(report, page):
 def grey(png: bytes, size: tuple[int, int]) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
-
-
-def count(png: bytes, color: tuple[int, int, int]) -> int:
-    """Pixels of about a colour."""
-    with Image.open(io.BytesIO(png)) as image:
-        return int((np.abs(np.asarray(image.convert("RGB"), dtype=int) - color).max(axis=2) < 40).sum())
 
 
 @pytest.mark.parametrize("width", [1280, 400])

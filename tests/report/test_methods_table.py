@@ -10,16 +10,14 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.nodules import ROOT
+from methods_table import main, names, study_command
 
 from bundle.errors import InputError
 from bundle.report.results import StudyResults
 from bundle.report.tables.methods_table import Score, chosen_nodules, density_scores, shape_scores, wins
 from bundle.report.tables.methods_text import write_methods_table
 from bundle.report.tidy import to_csv
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from methods_table import main, names, study_command
 
 NAN, INF = math.nan, math.inf
 SLICES = {"n0": 12, "n1": 11, "n2": 20, "n3": 10}

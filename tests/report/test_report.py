@@ -4,13 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.configs import make_study
+from helpers.nodules import ROOT
+from helpers.page import Words
 from helpers.report_folder import SHAPE_XYZ, save, write_study
-from test_study import make_study
 
 from bundle.errors import InputError
 from bundle.inferers import PriorInferer
@@ -34,25 +34,6 @@ def _coarse(monkeypatch):
 def _unsaved(monkeypatch):
     """Figures that are made, but not laid out and saved."""
     monkeypatch.setattr(figures, "save", lambda *_: "data:,")
-
-
-class Words(HTMLParser):
-    """The words that a reader of a page sees."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.hidden = 0
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.hidden += tag in ("script", "style")
-
-    def handle_endtag(self, tag):
-        self.hidden -= tag in ("script", "style")
-
-    def handle_data(self, data):
-        self.words += [] if self.hidden else data.split()
 
 
 def test_everything_is_read(tmp_path):

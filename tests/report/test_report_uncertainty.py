@@ -7,10 +7,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from helpers.browser import BINARIES, Browser, find_chromium
+from helpers.page import Page, Words, count
 from helpers.report_folder import LEVELS, SHAPE_XYZ, save, write_study
 from PIL import Image
-from test_html import Page, count
-from test_report import Words
 
 from bundle.report.build import build_report
 from bundle.report.figures import draw as figures

@@ -1,13 +1,9 @@
 import json
-import sys
-from pathlib import Path
 
+import benchmark
 import pytest
 
 from bundle.engines.steps import native
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import benchmark
 
 KEYS = {
     "speedup_vs_usual_loop", "speedup_vs_plain_ignite", "steps_per_second", "gflops", "matmul_peak_gflops",

@@ -1,15 +1,15 @@
 """The script that calibrates expected errors: what it writes covers nodules of other patients, and what it refuses."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 
+import calibrate_uncertainty
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule, write_nodule
-from test_study import make_study
+from helpers.configs import make_study
+from helpers.nodules import ROOT, small_nodule, write_nodule
 
 from bundle.inferers import load_calibration, read_calibrations
 from bundle.report.tidy import read_rows
@@ -19,12 +19,7 @@ SCRIPT = ROOT / "scripts" / "calibrate_uncertainty.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("calibrate_uncertainty", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return calibrate_uncertainty
 
 
 @pytest.fixture(scope="module")

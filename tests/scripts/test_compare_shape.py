@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import compare_shape
 import numpy as np
 import pytest
+from helpers.nodules import ROOT
 
 from bundle.data.lidc.annotations import consensus_mask, lidc_clusters
 from bundle.inferers import ObservedSlices, SphereDistanceInferer
 from bundle.metrics.geometric import dice_score
 from bundle.transforms import margin_in_voxels
 
-ROOT = Path(__file__).parents[2]
 COHORT = json.loads((ROOT / "configs" / "cohort.json").read_text())["nodules"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    spec = importlib.util.spec_from_file_location("compare_shape", ROOT / "scripts" / "compare_shape.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path.remove(str(ROOT / "scripts"))
-    return module
+    return compare_shape
 
 
 @pytest.fixture(scope="module")

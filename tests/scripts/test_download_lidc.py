@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
 from types import SimpleNamespace
 
+import download_lidc
 import pytest
-from conftest import ROOT
 from helpers.fake_archive import fake_archive
 
 from bundle.errors import InputError
@@ -19,12 +18,7 @@ COHORT_UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.430109407146633213496148200410"
 
 @pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("download_lidc", ROOT / "scripts" / "download_lidc.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return download_lidc
 
 
 def ends_with(script, capsys, *arguments) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import replicate_shape
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
@@ -21,12 +21,10 @@ KEYS = ["n", "dsc", "dsc_sd", "hd_mm", "hd_mm_sd", "arve", "arve_sd", "n_failed"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("replicate_shape", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    clusters = module.lidc_clusters()
-    module.lidc_clusters = lambda: clusters  # looked up once, not for every test
-    return module
+    clusters = replicate_shape.lidc_clusters()
+    with pytest.MonkeyPatch.context() as patch:  # looked up once, not for every test
+        patch.setattr(replicate_shape, "lidc_clusters", lambda: clusters)
+        yield replicate_shape
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.nodules import ROOT
 from monai.bundle import ConfigParser
 
 from bundle.engines import FitOptions

@@ -6,11 +6,11 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from helpers.configs import make_study
+from helpers.nodules import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
-from test_study import make_study
 
 from bundle.errors import InputError
 from bundle.store import ResultStore

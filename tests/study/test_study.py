@@ -13,22 +13,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, small_nodule, write_nodule
-from monai.bundle import ConfigParser
+from helpers.configs import make_study
+from helpers.nodules import ROOT, small_nodule, write_nodule
 
 from bundle.errors import InputError
 from bundle.inferers.names import chosen_names
 from bundle.report.tidy import COLUMNS, read_rows
 
 QUICK = ["nearest", "linear", "cubic", "pchip", "morphological", "signed_distance"]
-
-
-def make_study(datalist, output_dir, methods, **overrides):
-    parser = ConfigParser()
-    parser.read_config(ROOT / "configs" / "study.json")
-    parser.update({"bundle_root": str(ROOT), "datalist": datalist and str(datalist), "output_dir": str(output_dir)})
-    parser.update({"methods": methods, "workers": 1, "device": "cpu", "report": False, **overrides})
-    return parser.get_parsed_content("study")
 
 
 def run_command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:

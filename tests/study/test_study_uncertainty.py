@@ -8,14 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, small_nodule, write_nodule
+from helpers.configs import AFFINE, make_evaluation, make_study, run_config, save
+from helpers.configs import save as save_volume
+from helpers.nodules import ROOT, small_nodule, write_nodule
 from helpers.unsure import HalfUnsureInferer, UnsureInferer
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from test_inference import AFFINE, run_config
-from test_inference import save as save_volume
-from test_stored import make_evaluation, save
-from test_study import make_study
 
 from bundle.errors import InputError
 from bundle.inferers import Calibration, DenseInferer, LinearInferer, ObservedSlices, StoredInferer, stored_methods

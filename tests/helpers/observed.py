@@ -1,0 +1,30 @@
+"""Observed slices of a small nodule and of known functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from helpers.nodules import small_nodule
+
+from bundle.inferers import ObservedSlices
+
+
+def observed(seed=0, shape=(20, 18, 14), step=5, **changes):
+    hu, _ = small_nodule(shape, seed)
+    image = np.clip((hu + 1000) / 1400, 0, 1)
+    parts = {
+        "image": image[..., ::step], "mask": None, "positions": np.arange(0, shape[2], step) * 1.5,
+        "targets": np.arange(shape[2]) * 1.5, "spacing": (0.7, 0.8), "seed": seed,
+    }  # fmt: skip
+    return ObservedSlices(**(parts | changes))
+
+
+def waves(x, y, z):
+    """Waves of at most 0.9 rad/mm in plane and 0.35 rad/mm along z, oblique, so that slices shift along z."""
+    return 0.5 + 0.2 * np.sin(0.9 * x + 0.35 * z) + 0.15 * np.cos(0.6 * y - 0.3 * z) + 0.1 * np.sin(0.4 * (x + y))
+
+
+def sampled(function, spacing, extent=20.0, gap=3.0, targets=None):
+    x, y = (np.arange(0, extent + 1e-9, s) for s in spacing)
+    z = np.arange(0, extent, gap)
+    image = function(*np.meshgrid(x, y, z, indexing="ij"))
+    return ObservedSlices(image, None, z, z if targets is None else targets, spacing)
