@@ -1,6 +1,6 @@
 """Every way to fill the gap between observed slices, with one call signature (see :mod:`.base`)."""
 
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.fit import calibrate
 from bundle.inferers.calibration.intervals import Calibration, load_calibration, read_calibrations
 from bundle.inferers.dense.inferer import DenseInferer
@@ -19,6 +19,7 @@ from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceI
 from bundle.inferers.masks.guided import GuidedDistanceInferer, tissue_contrast
 from bundle.inferers.masks.sphere import SphereDistanceInferer, sphere_distance
 from bundle.inferers.stored import StoredInferer, stored_methods
+from bundle.slices import ObservedSlices, Reconstruction
 
 __all__ = [
     "Calibration",

@@ -1,8 +1,7 @@
 """What every way of filling the gap has in common: what it is given, what it gives, one call signature.
 
-Vocabulary: the *observed slices* are the slices that were kept; *positions* are their places in mm along the
-decimated axis; *targets* are the places where slices are wanted. A *density* inferer reconstructs brightness,
-a *shape* inferer a mask. No inferer is ever handed an unobserved slice, so none can leak into a result.
+A *density* inferer reconstructs brightness, a *shape* inferer a mask (for the other words see :mod:`bundle.slices`).
+No inferer is ever handed an unobserved slice, so none can leak into a result.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,105 +17,7 @@ from monai.inferers import Inferer
 
 from bundle.errors import InputError
 from bundle.inferers.calibration.intervals import Calibration
-
-
-@dataclass(frozen=True)
-class ObservedSlices:
-    """The slices that were kept, and where slices are wanted.
-
-    Attributes:
-        image: (X, Y, K) normalised brightness in [0, 1]; may be None for shape inferers.
-        mask: (X, Y, K) bool, or None if no mask is known.
-        positions: (K,) mm along the decimated axis, strictly ascending; may be uneven.
-        targets: (Z,) mm, where slices are wanted.
-        spacing: in-plane spacing (x, y) in mm.
-        seed: seeds whatever is random in the method.
-        withheld: (X, Y, Z) the truth at the targets. None, but for the published protocol, whose fit stops by it;
-            no other method looks at it.
-
-    Raises:
-        InputError: fewer than two observed slices, positions that do not ascend, or shapes that disagree.
-
-    Example:
-        >>> seen = ObservedSlices(np.zeros((4, 4, 2)), None, np.array([0.0, 5.0]), np.arange(6.0))
-        >>> seen.gap_mm
-        5.0
-    """
-
-    image: np.ndarray | None
-    mask: np.ndarray | None
-    positions: np.ndarray
-    targets: np.ndarray
-    spacing: tuple[float, float] = (1.0, 1.0)
-    seed: int = 0
-    withheld: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        count = len(self.positions)
-        if count < 2:
-            raise InputError(
-                f"only {count} observed slice(s): at least 2 are needed to fill a gap; "
-                "give a crop with more slices or a smaller stride"
-            )
-        if np.any(np.diff(self.positions) <= 0) or not np.all(np.isfinite(self.positions)):
-            raise InputError(
-                f"slice positions {np.round(self.positions, 3).tolist()} do not ascend strictly: "
-                "sort the slices and remove duplicates"
-            )
-        if not len(self.targets) or not np.all(np.isfinite(self.targets)):
-            raise InputError("the places where slices are wanted are empty or not finite: give at least one in mm")
-        for name in ("image", "mask"):
-            array = getattr(self, name)
-            if array is not None and (array.ndim != 3 or array.shape[2] != count):
-                raise InputError(
-                    f"the observed {name} has shape {array.shape}, expected (X, Y, {count}): "
-                    "one slice for each position"
-                )
-
-    @property
-    def gap_mm(self) -> float:
-        """Largest distance in mm between neighbouring observed slices."""
-        return float(np.diff(self.positions).max())
-
-    @property
-    def gaps(self) -> np.ndarray:
-        """(Z,) mm between the observed slices around each target; beyond the ends, of the last gap."""
-        above = np.searchsorted(self.positions, self.targets, side="right")
-        return np.diff(self.positions)[np.clip(above, 1, len(self.positions) - 1) - 1]
-
-    @property
-    def beyond(self) -> np.ndarray:
-        """(Z,) bool: which targets lie below the first or above the last observed slice."""
-        return ~self.seen & ((self.targets < self.positions[0]) | (self.targets > self.positions[-1]))
-
-    @property
-    def seen(self) -> np.ndarray:
-        """(Z,) bool: which targets are observed slices."""
-        return np.isclose(self.targets[:, None], self.positions, rtol=0, atol=1e-6).any(axis=1)
-
-
-@dataclass
-class Reconstruction:
-    """What a method gives back.
-
-    Attributes:
-        image: (X, Y, Z) float32 or float64, normalised and clipped to [0, 1]; None from a shape inferer.
-        mask: (X, Y, Z) bool; None from a density inferer.
-        error: (X, Y, Z) expected absolute error of ``image``, normalised as it is, 0 at observed slices; None from
-            methods that give none.
-        notes: one sentence for each documented fallback that was taken.
-        history: learning curves by name, one value an epoch.
-        state: the fitted network's state dict, if there is one.
-        timings: how it was computed and how fast; differs between runs and is no part of the result.
-    """
-
-    image: np.ndarray | None = None
-    mask: np.ndarray | None = None
-    error: np.ndarray | None = None
-    notes: list[str] = field(default_factory=list)
-    history: dict[str, list[float]] = field(default_factory=dict)
-    state: dict[str, torch.Tensor] | None = None
-    timings: dict[str, Any] = field(default_factory=dict)
+from bundle.slices import ObservedSlices, Reconstruction
 
 
 class SliceInferer(Inferer):

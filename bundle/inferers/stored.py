@@ -19,8 +19,9 @@ from monai.data import MetaTensor
 
 from bundle.data import load_volume
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import check_errors
+from bundle.slices import ObservedSlices, Reconstruction
 from bundle.transforms import HU_RANGE, to_unit
 
 GRID_TOLERANCE = 1e-2  # of a voxel

@@ -8,8 +8,9 @@ from helpers.nodules import small_nodule
 from bundle.engines import FitOptions
 from bundle.errors import InputError
 from bundle.inferers import ImplicitInferer, ObservedSlices, coordinate_batches
-from bundle.inferers.implicit.inferer import scaled_slices, with_observed
+from bundle.inferers.implicit.inferer import scaled_slices
 from bundle.networks import Siren
+from bundle.slices import with_observed
 
 OPTIONS = FitOptions(epochs=4, learning_rate=1e-3, warmup=1, batch_size=256)
 

@@ -11,17 +11,20 @@ from scipy.interpolate import CubicSpline, PchipInterpolator, interp1d
 
 from bundle.errors import InputError
 from bundle.inferers import CubicInferer, LinearInferer, NearestInferer, ObservedSlices, PchipInferer
-from bundle.inferers.interpolation.splines import bracket
+from bundle.slices import bracket
 
 ALL = [NearestInferer, LinearInferer, CubicInferer, PchipInferer]
 CUBIC_NOTES = {2: ["line"], 3: ["parabola"], 4: []}
 
 
 def random_slices(seed: int, count: int, shape=(4, 3), margin: float = 0.0) -> ObservedSlices:
-    """Uneven positions; targets at all of them, between them, and ``margin`` mm beyond the ends."""
+    """Uneven positions; targets at all of them, between them, and ``margin`` mm beyond the ends.
+
+    Targets between lie 0.01 mm or more from any slice and from half-way: nearer ones are taken to be just there.
+    """
     rng = np.random.default_rng(seed)
-    positions = np.cumsum(rng.uniform(0.4, 5.0, count)) - 7
-    between = rng.uniform(positions[0] - margin, positions[-1] + margin, 20)
+    positions = 0.04 * np.round((np.cumsum(rng.uniform(0.4, 5.0, count)) - 7) / 0.04)
+    between = 0.02 * np.round(rng.uniform(positions[0] - margin, positions[-1] + margin, 20) / 0.02) + 0.01
     targets = np.sort(np.concatenate([positions, between]))
     return ObservedSlices(rng.random((*shape, count)), None, positions, targets)
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
 from bundle.data.dicom.geometry import read_geometry
+from bundle.slices import SAME_PLANE_MM
 from bundle.version import __version__
 
 # what files a series with its patient and study, how it was scanned, and how to show it
@@ -67,7 +68,6 @@ _TYPE_2 = (
     "KVP",
     "AcquisitionNumber",
 )
-SAME_PLANE_MM = 1e-3
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from bundle.data import gaps_in_words
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
-from bundle.inferers.dense.grid import dense_targets, observed_planes
+from bundle.inferers.dense.grid import dense_targets
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.names import chosen_names
+from bundle.slices import ObservedSlices, Reconstruction, observed_index
 from bundle.transforms import HU_RANGE, slice_positions, to_hu, to_unit
 
 log = logging.getLogger(__name__)
@@ -136,8 +137,9 @@ class DenseInferer(Inferer):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         step = float(spacing[0]) if self.slice_spacing is None else self.slice_spacing
         positions = slice_positions(volume)
+        template = ObservedSlices(None, None, positions, positions, (float(spacing[0]), float(spacing[1])), self.seed)
         targets = dense_targets(positions, step)
-        template = ObservedSlices(None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed)
+        template = dataclasses.replace(template, targets=targets)
         log.info(
             "%s: %d slices %s mm apart to %d at %.4g mm",
             name,
@@ -154,11 +156,11 @@ class DenseInferer(Inferer):
             template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
         dense, error = self._tiled(channel, template, method, name, network)
         if method.kind == "density":
-            planes = observed_planes(positions, targets) if self.keep_observed else []
-            _finish(dense, channel, planes)
+            kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
+            _finish(dense, channel, kept)
             if error is not None:
                 error *= HU_RANGE
-                error[..., [z for z, _ in planes]] = 0
+                error[..., kept >= 0] = 0
         new = affine.copy()
         new[:3, 2] *= step / spacing[2]
         meta = {
@@ -225,11 +227,10 @@ class DenseInferer(Inferer):
         return method.reconstruct(observed)
 
 
-def _finish(dense: np.ndarray, observed: np.ndarray, planes: list[tuple[int, int]]) -> None:
-    """To HU in place, a slice at a time; observed slices as they were."""
-    seen = dict(planes)
-    for z in range(dense.shape[2]):
-        dense[..., z] = observed[..., seen[z]] if z in seen else to_hu(dense[..., z])
+def _finish(dense: np.ndarray, observed: np.ndarray, kept: np.ndarray) -> None:
+    """To HU in place, a slice at a time; the observed slices of index ``kept``, (Z,) or -1, as they were."""
+    for z, k in enumerate(kept):
+        dense[..., z] = to_hu(dense[..., z]) if k < 0 else observed[..., k]
 
 
 def _item(batch: MetaTensor, index: int) -> MetaTensor:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 
-from bundle.inferers.base import ObservedSlices
-from bundle.inferers.interpolation.splines import bracket
+from bundle.slices import ObservedSlices, bracket
 
 
 @dataclass(frozen=True)

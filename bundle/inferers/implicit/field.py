@@ -18,9 +18,8 @@ from scipy.ndimage import map_coordinates
 from torch import nn
 
 from bundle.engines import StackTrainer, one_thread
-from bundle.inferers.base import ObservedSlices
-from bundle.inferers.implicit.inferer import with_observed
-from bundle.inferers.interpolation.splines import bracket, held, linear_weights
+from bundle.inferers.interpolation.splines import linear_weights
+from bundle.slices import ObservedSlices, bracket, held, with_observed
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class NoduleField:
         def between(volume: np.ndarray, slices: np.ndarray) -> np.ndarray:
             return map_coordinates(volume, np.stack([*in_plane, slices]), order=1, mode="nearest")
 
-        lower, upper, fraction = bracket(self.observed.positions, z)
+        lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
         value += _left(fraction) * between(self.pins, lower) + _left(1 - fraction) * between(self.pins, upper)
         if self.guide is not None:
             value += between(self.details, np.interp(z, self.knots, np.arange(len(self.knots))))
@@ -189,7 +188,7 @@ class NoduleField:
     def _pinned(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean with pins, and spread, of the members, (X, Y, Z)."""
         mean, spread = self._grid(z)
-        lower, upper, fraction = bracket(self.observed.positions, z)
+        lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
         return mean + _left(fraction) * self.pins[..., lower] + _left(1 - fraction) * self.pins[..., upper], spread
 
     def _grid(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,8 @@ from bundle.engines import (
     unit_axis,
 )
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
+from bundle.inferers.base import SliceInferer, checked_image
+from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
 
 class ImplicitInferer(SliceInferer):
@@ -148,10 +149,9 @@ class ImplicitInferer(SliceInferer):
         for observed in stack:
             if observed.withheld is None:
                 raise InputError("stop_patience needs the unobserved slices: reveal them, or leave it out")
-            seen = np.isclose(observed.targets[:, None], observed.positions, rtol=0, atol=1e-6).any(axis=1)
-            hidden = observed.withheld[..., ~seen]
+            hidden = observed.withheld[..., ~observed.seen]
             shape = (hidden.shape[0], hidden.shape[1])
-            places.append(coordinate_grid(shape, scaled_slices(observed)[1][~seen]))
+            places.append(coordinate_grid(shape, scaled_slices(observed)[1][~observed.seen]))
             values.append(torch.as_tensor(hidden.reshape(-1), dtype=torch.float32))
         return StopOnWithheld(places, values, self.stop_patience, self.stop_interval)
 
@@ -212,26 +212,3 @@ def scaled_slices(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
     both = np.concatenate([observed.positions, observed.targets])
     low, high = float(both.min()), float(both.max())
     return unit_axis(observed.positions, low, high), unit_axis(observed.targets, low, high)
-
-
-def with_observed(image: np.ndarray, observed: ObservedSlices) -> np.ndarray:
-    """Put the observed slices, unchanged, where their positions are among the targets.
-
-    Args:
-        image: (X, Y, Z) at ``observed.targets``.
-        observed: the slices that were kept.
-
-    Returns:
-        a new (X, Y, Z) array.
-
-    Example:
-        >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.0, 2.0]), np.arange(3.0))
-        >>> with_observed(np.zeros((1, 1, 3)), seen).ravel().tolist()
-        [1.0, 0.0, 1.0]
-    """
-    assert observed.image is not None
-    out = image.copy()
-    for k, position in enumerate(observed.positions):
-        for z in np.flatnonzero(np.isclose(observed.targets, position, rtol=0, atol=1e-6)):
-            out[..., z] = observed.image[..., k]
-    return out

@@ -19,11 +19,12 @@ from torch import nn
 from bundle.engines import FitOptions, NoduleData, StackTrainer, fit_stacks
 from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, checked_image
+from bundle.inferers.base import checked_image
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, NoduleField, frame_of, voxel_places
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.networks import Siren
+from bundle.slices import ObservedSlices, Reconstruction
 
 SUBSET, MEMBER = 50, 100  # what a key is for, beside those of bundle.engines.steps.counter_random
 

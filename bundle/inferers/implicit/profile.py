@@ -20,8 +20,8 @@ from torch import nn
 
 from bundle.engines import FitOptions
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction
 from bundle.inferers.implicit.inferer import ImplicitInferer
+from bundle.slices import ObservedSlices, Reconstruction
 
 
 class ProfileMean(nn.Module):

@@ -17,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, SliceInferer
+from bundle.inferers.base import SliceInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, NoduleField
 from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
+from bundle.slices import ObservedSlices
 
 
 def prior_planes(positions: np.ndarray, targets: np.ndarray, finest: float = 0.3, coarsest: float = 1.25) -> np.ndarray:

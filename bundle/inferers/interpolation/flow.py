@@ -17,8 +17,9 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from skimage.registration import optical_flow_tvl1
 
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
-from bundle.inferers.interpolation.splines import at_observed, bracket, held, linear_weights
+from bundle.inferers.base import SliceInferer, checked_image
+from bundle.inferers.interpolation.splines import linear_weights
+from bundle.slices import ObservedSlices, Reconstruction, bracket, held, observed_index
 
 # pixel in mm of the grid that flow is found on, so that its smoothness is in mm, whatever the scan's pixels
 FLOW_PIXEL_MM = 1.0
@@ -105,7 +106,7 @@ def along_trajectories(
     lower, _, fraction = bracket(positions, targets)
     out = image @ linear_weights(positions, targets).T  # which is that slice at observed positions
     grid = np.stack(np.meshgrid(*[np.arange(float(n)) for n in image.shape[:2]], indexing="ij"))
-    for z in np.flatnonzero(~at_observed(positions, targets)):
+    for z in np.flatnonzero(observed_index(positions, targets) < 0):
         k, t = int(lower[z]), float(fraction[z])
         below, above = grid - t * flows[k], grid + (1 - t) * flows[k]
         value0, value1 = _sample(image[..., k], below), _sample(image[..., k + 1], above)

@@ -25,10 +25,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
+from bundle.inferers.base import SliceInferer
 from bundle.inferers.interpolation.flow import FlowInferer
 from bundle.inferers.interpolation.kriging import KrigingInferer
 from bundle.inferers.interpolation.splines import CubicInferer, PchipInferer
+from bundle.slices import ObservedSlices, Reconstruction
 from bundle.transforms import to_hu
 
 DENSITIES_HU = (-900.0, -500.0, -100.0, 100.0)

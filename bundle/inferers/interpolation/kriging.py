@@ -18,8 +18,9 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
-from bundle.inferers.interpolation.splines import at_observed, bracket, held, linear_weights
+from bundle.inferers.base import SliceInferer, checked_image
+from bundle.inferers.interpolation.splines import linear_weights
+from bundle.slices import ObservedSlices, Reconstruction, bracket, held, observed_index
 
 # in-plane directions in which differences are taken, in voxels
 _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
@@ -191,7 +192,7 @@ def krige(
     out = image @ linear_weights(positions, targets).T  # which is that slice at observed positions
     padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="edge")
     known: dict[tuple[float, ...], np.ndarray] = {}
-    for z in np.flatnonzero(~at_observed(positions, targets)):
+    for z in np.flatnonzero(observed_index(positions, targets) < 0):
         near = slice(max(lower[z] - 1, 0), upper[z] + 2)
         offsets = positions[near] - targets[z]
         key = tuple(np.round(offsets, 9))

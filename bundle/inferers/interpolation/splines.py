@@ -1,8 +1,7 @@
 """Fill the gap by interpolating along the decimated axis, voxel column by voxel column.
 
-Vocabulary: *positions* (K,) are the places in mm of the observed slices, strictly ascending and possibly
-uneven; *targets* (Z,) are the places where slices are wanted; *beyond* is before the first or after the
-last position, where a method either *extrapolates* or *holds* the nearest observed slice.
+Vocabulary, beside that of :mod:`bundle.slices`: beyond the observed slices a method either *extrapolates* or *holds*
+the nearest of them.
 
 Nearest, linear and cubic interpolation are linear in the data: each is a (Z, K) matrix of weights that
 depends on the positions alone (:func:`nearest_weights`, :func:`linear_weights`, :func:`cubic_weights`), so
@@ -18,37 +17,10 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
+from bundle.inferers.base import SliceInferer, checked_image
+from bundle.slices import ObservedSlices, Reconstruction, bracket, held, observed_index
 
 Beyond = Literal["extrapolate", "hold"]
-
-# fractions of a gap this close to 0, 1/2 or 1 are meant to be just that: positions come from decimal text in mm
-_SNAP = 1e-7
-
-
-def bracket(positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the two observed slices around each target.
-
-    Args:
-        positions: (K,) mm, strictly ascending, K >= 2.
-        targets: (Z,) mm.
-
-    Returns:
-        lower, upper: (Z,) indices of neighbouring positions.
-        fraction: (Z,) place between them, 0 at the lower and 1 at the upper; below 0 before the first
-            position, above 1 after the last; exactly 0, 0.5 or 1 where rounding alone would keep it from
-            that.
-
-    Example:
-        >>> bracket(np.array([0.0, 5.0, 7.0]), np.array([1.0, 6.0, 8.0]))
-        (array([0, 1, 1]), array([1, 2, 2]), array([0.2, 0.5, 1.5]))
-    """
-    upper = np.clip(np.searchsorted(positions, targets, side="right"), 1, len(positions) - 1)
-    lower = upper - 1
-    fraction = (targets - positions[lower]) / (positions[upper] - positions[lower])
-    for place in (0.0, 0.5, 1.0):
-        fraction[np.abs(fraction - place) < _SNAP] = place
-    return lower, upper, fraction
 
 
 def nearest_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -93,7 +65,7 @@ def cubic_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     weights = CubicSpline(positions, np.eye(len(positions)))(targets)
     # at an observed slice the spline is that slice, but for rounding
-    return np.where(at_observed(positions, targets)[:, None], linear_weights(positions, targets), weights)
+    return np.where((observed_index(positions, targets) >= 0)[:, None], linear_weights(positions, targets), weights)
 
 
 def pchip(values: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -114,34 +86,13 @@ def pchip(values: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.
         array([[0.    , 0.3125]])
     """
     out = np.empty((*values.shape[:-1], len(targets)))
-    seen = np.flatnonzero(at_observed(positions, targets))
-    source = np.argmax(nearest_weights(positions, targets[seen]), axis=1)
+    index = observed_index(positions, targets)
+    seen = index >= 0
     # one row of the volume at a time: scipy keeps four coefficients for each piece of each column
     for row, filled in zip(_rows(values), _rows(out), strict=True):
         filled[...] = PchipInterpolator(positions, row, axis=-1)(targets)
-        filled[..., seen] = row[..., source]
+        filled[..., seen] = row[..., index[seen]]
     return out
-
-
-def held(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Move targets beyond the ends to the nearest end, where any method repeats the end slice.
-
-    Example:
-        >>> held(np.array([0.0, 5.0]), np.array([-1.0, 2.0, 7.0]))
-        array([0., 2., 5.])
-    """
-    return np.clip(targets, positions[0], positions[-1])
-
-
-def at_observed(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(Z,) bool: the target is an observed position.
-
-    Example:
-        >>> at_observed(np.array([0.0, 5.0]), np.array([0.0, 2.0, 5.0]))
-        array([ True, False,  True])
-    """
-    fraction = bracket(positions, targets)[2]
-    return (fraction == 0) | (fraction == 1)
 
 
 def _rows(array: np.ndarray) -> np.ndarray:

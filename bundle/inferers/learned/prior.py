@@ -19,9 +19,9 @@ from torch import nn
 from bundle.data.windows import windows_at
 from bundle.engines import AutocastInferer, one_thread
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
-from bundle.inferers.implicit.inferer import with_observed
+from bundle.inferers.base import SliceInferer, checked_image
 from bundle.networks import SliceSynthesisNet, slice_window
+from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
 # how a window is turned: transposed, flipped along x, along y, along z
 Turn = tuple[bool, bool, bool, bool]

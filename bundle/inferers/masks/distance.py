@@ -15,13 +15,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer
-from bundle.inferers.interpolation.splines import bracket
+from bundle.inferers.base import SliceInferer
+from bundle.slices import ObservedSlices, Reconstruction, bracket
 
 Beyond = Literal["hold", "half", "empty"]
-
-# half a gap up to rounding is not less than half a gap: positions come from decimal text in mm
-_SNAP = 1e-7
 
 
 def morphological(masks: np.ndarray, positions: np.ndarray, targets: np.ndarray, beyond: Beyond = "hold") -> np.ndarray:
@@ -129,7 +126,7 @@ def signed_depth(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) ->
 def _emptied_beyond(masks: np.ndarray, fraction: np.ndarray, beyond: Beyond) -> np.ndarray:
     """The masks, emptied before the first and after the last observed position as far as asked."""
     if beyond != "hold":
-        reach = 0.5 - _SNAP if beyond == "half" else 0.0
+        reach = 0.5 if beyond == "half" else 0.0
         past = np.maximum(-fraction, fraction - 1)  # in gaps, above 0 beyond the ends
         masks[..., (past > 0) & (past >= reach)] = False
     return masks

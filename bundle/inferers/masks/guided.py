@@ -20,10 +20,11 @@ from collections.abc import Callable
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.inferers.base import ObservedSlices, Reconstruction, SliceInferer, checked_image
+from bundle.inferers.base import SliceInferer, checked_image
 from bundle.inferers.interpolation.splines import PchipInferer
 from bundle.inferers.masks.distance import Beyond, ShapeInferer, signed_depth
 from bundle.inferers.masks.sphere import sphere_distance
+from bundle.slices import ObservedSlices, Reconstruction
 
 WEIGHT_MM = 0.4
 # how far around the nodule its surroundings are looked at

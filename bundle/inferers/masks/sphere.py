@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bundle.inferers.base import ObservedSlices
-from bundle.inferers.interpolation.splines import bracket, held
 from bundle.inferers.masks.distance import Beyond, ShapeInferer, signed_depth
+from bundle.slices import ObservedSlices, bracket, held
 
 # an end reaches this part of the gap towards a slice without mask at most, and this part beyond the observed slices
 END, END_BEYOND = 2 / 3, 1 / 2
