@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,17 @@ class InputError(ValueError):
         >>> from bundle.errors import InputError
         >>> str(InputError("scan.nii.gz has 2 axes, expected 3: give a volume"))
         'scan.nii.gz has 2 axes, expected 3: give a volume'
+    """
+
+
+class OutputError(InputError):
+    """The output can't be written: the disk is full, or the folder may not be written to. It ends the run.
+
+    An InputError of one nodule does not: the others may do.
+
+    Example:
+        >>> issubclass(OutputError, InputError)
+        True
     """
 
 
@@ -39,6 +52,9 @@ def exit_on_mistake(run: Callable[[], Any]) -> Any:
         >>> exit_on_mistake(lambda: 42)
         42
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without the sign must not end a run
     try:
         return run()
     except Exception as fault:

@@ -2,8 +2,9 @@
 
 Every result is a folder ``nodules/<nodule>/<part>/`` whose ``result.json`` holds a *fingerprint*: a hash of
 all that the result depends on (the nodule's voxels, the protocol, the method's parameters, the seed, the
-version). A folder appears under its name by one rename, after all of its files are written; so a killed run
-leaves nothing half done. A result whose fingerprint is not the wanted one is moved to ``superseded/``.
+version), and the hash of every file beside it. A folder appears under its name by one rename, after all of its
+files are written; so a killed run leaves nothing half done. A result whose fingerprint is not the wanted one, or
+whose files are not what was written, is not read; it is moved to ``superseded/`` when another takes its place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 
 from bundle.errors import InputError
-from bundle.files import write_whole
+from bundle.files import file_digest, folder_name, whole_folder, write_text
 
 
 def describe(thing: Any) -> Any:
@@ -111,17 +112,42 @@ class ResultStore:
             ) from fault
 
     def folder(self, nodule_id: str, part: str) -> Path:
-        """Where a result lies, or will."""
-        return self.root / "nodules" / nodule_id / part
+        """Where a result lies, or will.
+
+        Raises:
+            InputError: a name that can't be a folder's.
+        """
+        return self.root / "nodules" / folder_name(nodule_id, "nodule id") / folder_name(part, "method")
 
     def read(self, nodule_id: str, part: str, wanted: str) -> dict[str, Any] | None:
-        """The stored ``result.json`` if its fingerprint is the wanted one, else None."""
-        stored = self._stored(self.folder(nodule_id, part))
-        return stored if stored is not None and stored.get("fingerprint") == wanted else None
+        """The stored ``result.json`` if its fingerprint is the wanted one and nothing of it is damaged, else None."""
+        stored = _stored(self.folder(nodule_id, part))
+        if stored is None or stored.get("fingerprint") != wanted or self.damage(nodule_id, part):
+            return None
+        return {key: value for key, value in stored.items() if key not in ("files", "check")}
+
+    def damage(self, nodule_id: str, part: str) -> str | None:
+        """What is wrong with the files of a stored result; None: nothing, or there is no result."""
+        folder = self.folder(nodule_id, part)
+        if not folder.exists():
+            return None
+        stored = _stored(folder)
+        if stored is None or not isinstance(stored.get("files"), dict):
+            return "result.json is cut short or gone"
+        if stored["check"] != _check(stored):
+            return "result.json was changed"
+        for name, digest in stored["files"].items():
+            file = folder / name
+            if not file.is_file():
+                return f"{name} is gone"
+            if file_digest(file) != digest:
+                return f"{name} is cut short or was changed"
+        return None
 
     def is_stale(self, nodule_id: str, part: str, wanted: str) -> bool:
-        """Whether there is a result, but of other parameters."""
-        return self.folder(nodule_id, part).exists() and self.read(nodule_id, part, wanted) is None
+        """Whether there is a result that can be read, but of other parameters."""
+        stored = _stored(self.folder(nodule_id, part))
+        return stored is not None and stored.get("fingerprint") != wanted
 
     @contextlib.contextmanager
     def writing(self, nodule_id: str, part: str, wanted: str, result: dict[str, Any] | None = None) -> Iterator[Path]:
@@ -131,18 +157,14 @@ class ResultStore:
         ``result`` may be filled inside of the block; it is stored as ``result.json``.
         """
         final = self.folder(nodule_id, part)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{part}-", dir=final.parent))
-        try:
+        with whole_folder(final) as temporary:
             yield temporary
             content = {"fingerprint": wanted, **(result or {})}
-            (temporary / "result.json").write_text(json.dumps(content, indent=1) + "\n")
-            temporary.chmod(0o755)  # mkdtemp makes it private
+            content["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
+            content["check"] = _check(content)
+            write_text(temporary / "result.json", json.dumps(content, indent=1) + "\n")
             if final.exists():
                 self._set_aside(final, nodule_id, part)
-            os.replace(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def clean(self, nodule_id: str) -> None:
         """Remove what killed runs left half written for a nodule."""
@@ -150,25 +172,36 @@ class ResultStore:
             shutil.rmtree(left, ignore_errors=True)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a file of the output folder whole: under a temporary name, then renamed."""
+        """Write a text file of the output folder: whole, in utf-8."""
         path = self.root / name
-        write_whole(path, lambda temporary: temporary.write_text(text))
+        write_text(path, text)
         return path
 
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the output folder: whole, in utf-8."""
+        self.write_text(name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
     def _set_aside(self, final: Path, nodule_id: str, part: str) -> None:
-        stored = self._stored(final) or {}
+        stored = _stored(final) or {}
         label = str(stored.get("fingerprint", "unfinished"))[:12]
         aside = self.root / "superseded" / nodule_id / f"{part}-{label}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(final, aside)
 
-    @staticmethod
-    def _stored(folder: Path) -> dict[str, Any] | None:
-        try:
-            return json.loads((folder / "result.json").read_text())
-        except (OSError, ValueError):
-            return None
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    try:
+        stored = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return stored if isinstance(stored, dict) else None
+
+
+def _check(content: Mapping[str, Any]) -> str:
+    """Hash of a ``result.json`` without this hash; the same before it is written and after it is read."""
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != "check"}))
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def _name(thing: Any) -> str:

@@ -25,12 +25,12 @@ from monai.bundle import ConfigParser
 from bundle.data import NoduleSource, open_source
 from bundle.data.windows import in_folds, patient_of
 from bundle.errors import InputError, exit_on_mistake
+from bundle.files import write_text
 from bundle.inferers import Calibration, Reconstruction, SliceInferer, calibrate
 from bundle.inferers.calibration.fit import coverage_of
 from bundle.inferers.calibration.intervals import LEVELS, UNCERTAINTY_FILE, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.metrics import slice_region, slice_sets
-from bundle.store import write_whole
 from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
 from bundle.study.workers import run_all, worker_count
 from bundle.transforms import Decimate, to_unit
@@ -205,7 +205,7 @@ def chosen_nodules(source: NoduleSource, ids: Path | None, folds: Sequence[int] 
     chosen = list(range(len(source)))
     if ids is not None:
         try:
-            wanted = set(ids.read_text(encoding="utf-8").split())
+            wanted = set(ids.read_text(encoding="utf-8-sig").split())
         except OSError as fault:
             raise InputError(f"{ids} can't be read ({fault.strerror}): give a file of nodule ids") from fault
         unknown = wanted - set(source.ids)
@@ -250,7 +250,7 @@ def run(arguments: argparse.Namespace) -> str:
     text = json.dumps({"methods": kept | entries}, indent=1) + "\n"
     # lists of numbers on a line of their own
     text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    write_whole(arguments.output, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(arguments.output, text)
     return f"{table(entries)}\nwrote {arguments.output}"
 
 

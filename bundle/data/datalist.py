@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from monai.transforms import Transform
 from nibabel.filebasedimages import ImageFileError
 
+from bundle.data.identity import check_ids
 from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance, make_item
 from bundle.errors import InputError
 
@@ -36,7 +37,7 @@ def _stem(path: str | Path) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not valid JSON ({error}): expected a MONAI datalist") from error
 
@@ -110,16 +111,34 @@ def _json_rows(path: Path) -> list[tuple[str, Any]]:
     return [(f"{name} {k}", row) for name, rows in sections.items() for k, row in enumerate(rows)]
 
 
+def _number(value: Any, key: str, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{where} has {key} {value!r}, expected a number")
+    return value
+
+
 def _file_entries(path: Path) -> list[dict[str, Any]]:
     entries = []
     for place, row in _json_rows(path):
         for key in ("image", "label"):
             if not isinstance(row, dict) or not isinstance(row.get(key), str):
                 raise InputError(f'{path}, {place}, has no "{key}": expected the name of a NIfTI file')
-        entry = {key: row[key] for key in ("slice_thickness", "ratings", "diameter_mm") if key in row}
+        numbers = {key: _number(row.get(key), key, f"{path}, {place},") for key in ("slice_thickness", "diameter_mm")}
+        entry: dict[str, Any] = {key: value for key, value in numbers.items() if value is not None}
+        ratings = row.get("ratings") or {}
+        if not isinstance(ratings, dict):
+            raise InputError(f'{path}, {place}, has ratings {ratings!r}, expected {{"malignancy": 4}} or the like')
+        rated = {key: _number(value, f"rating {key}", f"{path}, {place},") for key, value in ratings.items()}
+        if "ratings" in row:
+            entry["ratings"] = {key: value for key, value in rated.items() if value is not None}
         for key in ("image", "label"):
             entry[key] = str(path.parent / Path(row[key]).expanduser())
-        entry["nodule_id"] = str(row.get("nodule_id", _stem(row["image"])))
+        name = row.get("nodule_id")
+        if isinstance(name, bool) or not isinstance(name, str | int | None):
+            raise InputError(f"{path}, {place}, has nodule_id {name!r}, expected a text or a whole number")
+        entry["nodule_id"] = _stem(row["image"]) if name is None else str(name)
         entries.append(entry)
     if not entries:
         raise InputError(f'{path} lists no nodule: expected entries with "image" and "label"')
@@ -140,7 +159,7 @@ def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         InputError: no such file or folder, no nodule in it, invalid JSON, an entry without its keys, or two
-            nodules of one id.
+            nodules of one id, or an id that can't name a folder.
 
     Example:
         >>> [entry["nodule_id"] for entry in datalist_entries("nodules")]  # doctest: +SKIP
@@ -150,9 +169,7 @@ def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise InputError(f"{path} does not exist: expected a datalist (JSON) or a folder of NIfTI pairs")
     entries = _folder_entries(path) if path.is_dir() else _file_entries(path)
-    twice = [name for name, count in Counter(entry["nodule_id"] for entry in entries).items() if count > 1]
-    if twice:
-        raise InputError(f"{path} lists the nodule id {twice[0]} more than once: give each nodule its own id")
+    check_ids((entry["nodule_id"] for entry in entries), str(path))
     return sorted(entries, key=lambda entry: entry["nodule_id"])
 
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, overload
 
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
+from bundle.data.identity import FileHashes, check_ids
 from bundle.data.lidc.cohort import SPLITS, check_split, load_cohort
 from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
 from bundle.data.phantom.make import PHANTOM_VERSION, make_phantom
 from bundle.errors import InputError
-
-_HASHED_BYTES = 2**22
 
 
 class LoadPhantom:
@@ -41,20 +40,6 @@ class LoadPhantom:
         return make_phantom(dict(data), seed=self.seed)
 
 
-def _file_identity(path: str) -> dict[str, Any]:
-    """Name, size and a hash of the first and last 4 MiB of a file; size None where it is missing."""
-    file = Path(path)
-    if not file.is_file():
-        return {"name": file.name, "size": None}
-    size = file.stat().st_size
-    digest = hashlib.blake2b(digest_size=16)
-    with file.open("rb") as stream:
-        digest.update(stream.read(_HASHED_BYTES))
-        stream.seek(max(stream.tell(), size - _HASHED_BYTES))
-        digest.update(stream.read())
-    return {"name": file.name, "size": size, "hash": digest.hexdigest()}
-
-
 class NoduleSource(Sequence[dict[str, Any]]):
     """The nodules of a study: a sequence that loads a nodule when it is asked for.
 
@@ -65,6 +50,9 @@ class NoduleSource(Sequence[dict[str, Any]]):
         entries: one a nodule, each with ``nodule_id``.
         load: makes the item of an entry.
         description: one line for people.
+
+    Raises:
+        InputError: an id that can't name a folder, or two that name the same one.
 
     Example:
         >>> source = open_source(phantom_count=2)
@@ -83,6 +71,8 @@ class NoduleSource(Sequence[dict[str, Any]]):
         self.entries = list(entries)
         self.load = load
         self.description = description
+        self.hashes = FileHashes()
+        check_ids(self.ids, description)
 
     @property
     def ids(self) -> list[str]:
@@ -111,8 +101,8 @@ class NoduleSource(Sequence[dict[str, Any]]):
     def fingerprint(self, index: int) -> dict[str, Any]:
         """What identifies a nodule's data, to tell whether results on disk still belong to it.
 
-        Folders and times are not part of it, so that data may be moved and copied. Cheap: headers and voxels of
-        DICOM are not read, of NIfTI the first and last 4 MiB.
+        Folders and times are not part of it, so that data may be moved and copied. Files are hashed whole, and not
+        again for as long as their size and times stay the same.
 
         Args:
             index: of the nodule.
@@ -127,16 +117,15 @@ class NoduleSource(Sequence[dict[str, Any]]):
         entry = self.entries[index]
         data: dict[str, Any]
         if self.kind == "lidc":
-            files = [Path(path) for path in entry["files"]]
-            sizes = sorted((file.name, file.stat().st_size if file.is_file() else -1) for file in files)
+            files = sorted((self.hashes.identity(path) for path in entry["files"]), key=repr)
             data = {
                 "series_uid": entry["cluster"].series_uid,
                 "annotation_ids": list(entry["cluster"].annotation_ids),
-                "files": len(sizes),
-                "hash": hashlib.blake2b(repr(sizes).encode(), digest_size=16).hexdigest(),
+                "files": len(files),
+                "hash": hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest(),
             }
         elif self.kind == "datalist":
-            data = {**entry, **{key: _file_identity(entry[key]) for key in ("image", "label")}}
+            data = {**entry, **{key: self.hashes.identity(entry[key]) for key in ("image", "label")}}
         else:
             data = {**entry, "seed": getattr(self.load, "seed", 0), "phantom_version": PHANTOM_VERSION}
             data.pop("split", None)

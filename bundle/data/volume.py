@@ -111,7 +111,7 @@ def _read_positions(positions: str | Path | Sequence[float], count: int) -> np.n
     if isinstance(positions, str | Path):
         where = str(positions)
         try:
-            values = json.loads(Path(positions).expanduser().read_text(encoding="utf-8"))
+            values = json.loads(Path(positions).expanduser().read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise InputError(f"{where} is not a JSON file with slice positions in mm ({error})") from error
     try:

@@ -26,7 +26,7 @@ from bundle.data.windows import WindowDataset
 from bundle.engines.steps.paths import chosen_precision
 from bundle.engines.synthesis import AutocastInferer, NoduleWindows, PsnrGain, SynthesisLoss, synthesis_batch
 from bundle.errors import InputError
-from bundle.files import write_whole
+from bundle.files import save_torch, write_text, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -170,10 +170,10 @@ class SynthesisTrainer(SupervisedTrainer):
         gain = float(self.evaluator.state.metrics["gain"])
         if not self.gains or gain > max(self.gains):
             weights = {key: value.cpu() for key, value in self.average.state_dict().items()}
-            write_whole(self.folder / "model.pt", lambda path: torch.save(weights, path))
+            write_whole(self.folder / "model.pt", lambda path: save_torch(path, weights))
         self.gains.append(gain)
         rows = [{"epoch": i + 1, "gain_db": round(value, 4)} for i, value in enumerate(self.gains)]
-        write_whole(self.folder / "training.json", lambda path: path.write_text(json.dumps(rows, indent=1) + "\n"))
+        write_text(self.folder / "training.json", json.dumps(rows, indent=1) + "\n")
         last = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -182,7 +182,7 @@ class SynthesisTrainer(SupervisedTrainer):
             "epoch": self.state.epoch,
             "gains": self.gains,
         }
-        write_whole(self.folder / "last.pt", lambda path: torch.save(last, path))
+        write_whole(self.folder / "last.pt", lambda path: save_torch(path, last))
         log.info("epoch %d: %+.3f dB over PCHIP on validation patients", self.state.epoch, gain)
         if self._waited():
             self.terminate()

@@ -199,7 +199,7 @@ class StudyResults:
         if not self.has(nodule_id, method) or not path.exists():
             return {}
         try:
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
             return {key: np.array([float(row[key]) for row in rows]) for key in (rows[0] if rows else {})}
         except (OSError, ValueError, TypeError):
@@ -212,7 +212,7 @@ class StudyResults:
             return []
         path = self._folder(nodule_id, method) / "result.json"
         try:
-            return [str(note) for note in json.loads(path.read_text()).get("notes", [])]
+            return [str(note) for note in json.loads(path.read_text(encoding="utf-8")).get("notes", [])]
         except (OSError, ValueError, AttributeError):
             return []
 
@@ -228,14 +228,14 @@ class StudyResults:
 
     def _json(self, name: str, consequence: str) -> Any:
         try:
-            return json.loads((self.root / name).read_text())
+            return json.loads((self.root / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._note(f"{name} is absent or can't be read: {consequence}")
             return None
 
     def _csv(self, name: str, consequence: str) -> list[dict[str, str]]:
         try:
-            with (self.root / name).open(newline="") as file:
+            with (self.root / name).open(newline="", encoding="utf-8") as file:
                 return list(csv.DictReader(file))
         except (OSError, ValueError):
             self._note(f"{name} is absent or can't be read: {consequence}")
@@ -256,7 +256,7 @@ class StudyResults:
     def _facts(self, nodule_id: str) -> NoduleFacts | None:
         path = self._folder(nodule_id, TRUTH) / "result.json"
         try:
-            stored = json.loads(path.read_text())
+            stored = json.loads(path.read_text(encoding="utf-8"))
             return NoduleFacts(
                 spacing=tuple(float(s) for s in stored["spacing"]),  # type: ignore[arg-type]
                 shape=tuple(int(n) for n in stored["shape"]),  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         InputError: the file is absent, or has other columns.
     """
     try:
-        with Path(path).open(newline="") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise InputError(f"{path} has columns {reader.fieldnames}, expected {','.join(COLUMNS)}")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 
 from bundle.data import save_nifti
 from bundle.errors import InputError
+from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
 from bundle.transforms import HU_RANGE, Decimate, observed_indices, to_hu, to_unit
@@ -184,9 +184,9 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
     for threshold, mask in masks.items():
         save_nifti(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
     if result.state is not None:
-        torch.save(result.state, folder / "network.pt")
+        save_torch(folder / "network.pt", result.state)
     if result.history:
-        with (folder / "history.csv").open("w", newline="") as file:
+        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *result.history])
             writer.writerows([i + 1, *values] for i, values in enumerate(zip(*result.history.values(), strict=True)))

@@ -114,7 +114,7 @@ class ShardBoard:
             failures: reasons by nodule and method.
         """
         mark = {"key": self.key, "failures": failures}
-        self.store.write_text(self._name(self.shard.rank), json.dumps(mark, indent=1) + "\n")
+        self.store.write_json(self._name(self.shard.rank), mark)
 
     def missing(self) -> list[int]:
         """Ranks that are not done."""
@@ -130,7 +130,7 @@ class ShardBoard:
 
     def _mark(self, rank: int) -> dict[str, Any] | None:
         try:
-            mark = json.loads((self.store.root / self._name(rank)).read_text())
+            mark = json.loads((self.store.root / self._name(rank)).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return mark if mark.get("key") == self.key else None

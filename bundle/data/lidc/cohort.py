@@ -159,7 +159,7 @@ def load_cohort(
     check_split(split)
     path = COHORT_FILE if path is None else Path(path).expanduser()
     try:
-        nodules = json.loads(path.read_text(encoding="utf-8"))["nodules"]
+        nodules = json.loads(path.read_text(encoding="utf-8-sig"))["nodules"]
         chosen = [
             nodule for nodule in nodules if nodule["nodule_id"] not in exclude and split in (None, nodule["split"])
         ]

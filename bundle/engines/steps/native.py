@@ -103,7 +103,8 @@ def cache_folder() -> Path:
 
 def _load(compiler: list[str], defines: tuple[str, ...]) -> ctypes.CDLL:
     # a library made for this very processor: its name holds all that it depends on
-    identity = [SOURCE.read_text(), *compiler, *_COMMON, *map(str, _TUNING), *defines, _processor(), _version(compiler)]
+    settings = [*compiler, *_COMMON, *map(str, _TUNING), *defines]
+    identity = [SOURCE.read_text(encoding="utf-8"), *settings, _processor(), _version(compiler)]
     name = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
     path = cache_folder() / f"pointwise_{name}.so"
     if not path.exists():
@@ -129,12 +130,14 @@ def _compile(compiler: list[str], defines: tuple[str, ...], path: Path) -> None:
 
 
 def _version(compiler: list[str]) -> str:
-    return subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    command = [*compiler, "--version"]
+    told = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=60)
+    return told.stdout
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         found = {
             line.split(":")[0].strip(): line for line in lines if line.startswith(("flags", "model name", "Features"))
         }
