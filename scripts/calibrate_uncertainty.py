@@ -195,9 +195,9 @@ def parts_of_study(config: Path, methods: Sequence[str], device: str) -> tuple[C
     parser.read_config(config)
     # as for CT: what a config does for phantoms alone is no method of interest
     parser.update({"bundle_root": str(ROOT), "device": device, "datalist": "calibration"})
-    names = chosen_names(list(methods), list(parser.get("inferers")), "methods")
-    made = {name: parser.get_parsed_content(f"inferers#{name}")() for name in names}
-    return parser.get_parsed_content("crop")(), made
+    known = parser.get_parsed_content("inferers")
+    names = chosen_names(list(methods), list(known), "methods")
+    return parser.get_parsed_content("crop")(), {name: known[name]() for name in names}
 
 
 def chosen_nodules(source: NoduleSource, ids: Path | None, folds: Sequence[int] | None) -> NoduleSource:

@@ -18,10 +18,12 @@ from bundle.inferers.learned.prior import PriorInferer
 from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
 from bundle.inferers.masks.guided import GuidedDistanceInferer, tissue_contrast
 from bundle.inferers.masks.sphere import SphereDistanceInferer, sphere_distance
+from bundle.inferers.registry import METHODS, method_factories
 from bundle.inferers.stored import StoredInferer, stored_methods
 from bundle.slices import ObservedSlices, Reconstruction
 
 __all__ = [
+    "METHODS",
     "Calibration",
     "CubicInferer",
     "DenseInferer",
@@ -50,6 +52,7 @@ __all__ = [
     "calibrate",
     "coordinate_batches",
     "load_calibration",
+    "method_factories",
     "morphological",
     "read_calibrations",
     "signed_distance",

@@ -16,8 +16,9 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.inferers.names import chosen_names
+from bundle.inferers.registry import names_of
 
-SHAPE_METHODS = ("morphological", "signed_distance", "sphere_distance", "guided_distance")
+SHAPE_METHODS = names_of("shape")
 # where MONAI Label's folder of studies keeps what was drawn, newest kind first
 LABEL_TAGS = ("final", "original")
 

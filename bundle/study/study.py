@@ -22,6 +22,7 @@ from bundle.data import NoduleSource
 from bundle.errors import InputError, exit_on_mistake
 from bundle.inferers import SliceInferer, read_calibrations
 from bundle.inferers.names import chosen_names
+from bundle.inferers.registry import default_methods
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.report.tables.study_tables import write_tables
 from bundle.store import ResultStore, describe, fingerprint
@@ -41,7 +42,7 @@ class Study:
         crop: makes the dictionary transform over ``image`` and ``label``.
         decimate: makes the transform that says which slices are kept.
         inferers: every method there is, by name, each makes its inferer; or what makes this mapping.
-        methods: names of the methods to run, in the order of the tables; None: all.
+        methods: names of the methods to run, in the order of the tables; None: all but those that run on request.
         evaluator: makes what measures brightness and shape.
         output_dir: made if it is absent; run again with the same to resume.
         seed: of everything random.
@@ -142,7 +143,7 @@ class Study:
     def _work(self) -> NoduleWork:
         """Make the parts; what is wrong with a value shows here, before anything is computed."""
         known = self.inferers() if callable(self.inferers) else self.inferers
-        names = chosen_names(list(known) if self.methods is None else self.methods, list(known), "methods")
+        names = chosen_names(default_methods(known) if self.methods is None else self.methods, list(known), "methods")
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):

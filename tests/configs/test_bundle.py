@@ -84,11 +84,6 @@ def test_train_fits_one_nodule(nodule_folder, tmp_path):
     assert "layers.0.linear.weight" in state.get("model", state)
 
 
-def test_study_lists_the_methods_of_its_table():
-    study = json.loads((CONFIGS / "study.json").read_text())
-    assert set(study["methods"]) == set(study["inferers"])
-
-
 def test_no_image_is_tracked():
     """No CT voxels are in the repository."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()

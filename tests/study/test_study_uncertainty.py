@@ -16,7 +16,15 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 
 from bundle.errors import InputError
-from bundle.inferers import Calibration, DenseInferer, LinearInferer, ObservedSlices, StoredInferer, stored_methods
+from bundle.inferers import (
+    METHODS,
+    Calibration,
+    DenseInferer,
+    LinearInferer,
+    ObservedSlices,
+    StoredInferer,
+    stored_methods,
+)
 from bundle.report.tidy import COLUMNS, read_rows
 from bundle.study.case import prepare, reconstruct
 from bundle.transforms import CropWithMargind, Decimate, to_unit
@@ -31,11 +39,9 @@ def calibration_file(path, **methods):
 
 def unsure_study(folder, out, method="helpers.unsure.UnsureInferer", also=("linear",), **options):
     """A study with the test's method, calibrated, beside others."""
-    parts = json.loads((ROOT / "configs" / "study.json").read_text())["inferers"]
-    parts["unsure"] = {"_target_": method, "_mode_": "callable"}
-    known = {name: parts[name] for name in ("linear", "morphological", "siren", "unsure")}
     calibration = calibration_file(out.parent / f"{out.name}.json", unsure=ENTRY)
-    return make_study(folder, out, ["unsure", *also], **{"inferers": known, "calibration": calibration} | options)
+    added = {"inferers#unsure": {"_target_": method, "_mode_": "callable"}, "calibration": calibration}
+    return make_study(folder, out, ["unsure", *also], **added | options)
 
 
 @pytest.mark.parametrize("axis", [2, 1])
@@ -232,15 +238,12 @@ def test_observed_slices_know_where_they_are():
     assert observed.seen.tolist() == [False, True, False, True, True, False]
 
 
-METHODS = json.loads((ROOT / "configs" / "study.json").read_text())["methods"]
-
-
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "siren"])
 def test_a_method_that_gives_errors_applies_its_calibration_once(method):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")
     parser.update({"device": "cpu", "bundle_root": str(ROOT)})
-    inferer = parser.get_parsed_content(f"inferers#{method}")()
+    inferer = parser.get_parsed_content("inferers")[method]()
     hu, mask = small_nodule((14, 12, 11))
     z = np.arange(11.0)
     observed = ObservedSlices(to_unit(hu[..., ::5].astype(float)), mask[..., ::5] > 0, z[::5], z, (0.7, 0.7))

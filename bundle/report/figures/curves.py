@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bundle.inferers.registry import label
 from bundle.metrics.spectrum import Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.table import metric_of
 from bundle.report.figures.spectra import texture_region
-from bundle.report.figures.style import PAGE_WIDTH, figure, label, looks
+from bundle.report.figures.style import PAGE_WIDTH, figure, looks
 from bundle.report.results import TRUTH, StudyResults
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)

@@ -11,7 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bundle.report.figures.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, label, nice_limit
+from bundle.inferers.registry import label
+from bundle.report.figures.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, nice_limit
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
 from bundle.report.results import TRUTH, NoduleFacts, StudyResults
 

@@ -11,7 +11,6 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, features
 
+from bundle.inferers.registry import METHODS, Look
 from bundle.report.results import TRUTH
 
 PAGE_WIDTH = 180 / 25.4
@@ -54,28 +54,18 @@ RC: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a method is drawn."""
-
-    color: str
-    linestyle: str | tuple
-    marker: str
-
-
-_LOOKS = {
-    TRUTH: Look("#000000", "-", "D"),
-    "nearest": Look("#56B4E9", (0, (1, 1)), "v"),
-    "linear": Look("#0072B2", "--", "s"),
-    "cubic": Look("#E69F00", "-.", "^"),
-    "pchip": Look("#009E73", (0, (5, 1, 1, 1, 1, 1)), "P"),
-    "siren": Look("#D55E00", "-", "o"),
-    "morphological": Look("#CC79A7", (0, (6, 2)), "X"),
-    "signed_distance": Look("#555555", (0, (2, 1)), "*"),
-}
+_LOOKS = {TRUTH: Look("#000000", "-", "D")} | {name: method.look for name, method in METHODS.items()}
 _COLORS = ("#CC79A7", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#D55E00", "#555555")
 _LINES = ((0, (3, 1, 1, 1)), (0, (8, 2)), (0, (1, 2)))
 _MARKERS = ("<", ">", "h", "p", "d", "8", "H")
+
+
+_SPARE = [
+    look
+    for line in _LINES
+    for color, marker in zip(_COLORS, _MARKERS, strict=True)
+    if (look := Look(color, line, marker)) not in _LOOKS.values()
+]
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
@@ -86,21 +76,8 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
         '#0072B2'
     """
     others = [name for name in methods if name not in _LOOKS]
-    extra = {
-        name: Look(_COLORS[i % len(_COLORS)], _LINES[(i // len(_COLORS)) % len(_LINES)], _MARKERS[i % len(_MARKERS)])
-        for i, name in enumerate(others)
-    }
+    extra = {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(others)}
     return {name: _LOOKS.get(name) or extra[name] for name in methods}
-
-
-def label(method: str) -> str:
-    """A method's name as figures print it.
-
-    Example:
-        >>> label("signed_distance")
-        'signed distance'
-    """
-    return {"pchip": "PCHIP"}.get(method, method.replace("_", " ").replace("siren", "SIREN"))
 
 
 @contextlib.contextmanager

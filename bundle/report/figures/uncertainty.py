@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from bundle.report.figures.style import PAGE_WIDTH, figure, label, looks
+from bundle.inferers.registry import label
+from bundle.report.figures.style import PAGE_WIDTH, figure, looks
 from bundle.report.results import StudyResults
 from bundle.report.tables.uncertainty_tables import levels_of
 

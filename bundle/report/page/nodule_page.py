@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bundle.inferers.registry import label
 from bundle.metrics.table import metric_of
-from bundle.report.figures.style import label, nice_limit
+from bundle.report.figures.style import nice_limit
 from bundle.report.figures.views import central_cut
 from bundle.report.page.films import Window, film_heat, film_marks, film_outline, film_picture, film_window
 from bundle.report.results import TRUTH, StudyResults

@@ -16,9 +16,9 @@ from typing import Any
 
 import jinja2
 
+from bundle.inferers.registry import label
 from bundle.metrics import explain_undefined
 from bundle.report.figures.draw import Drawn
-from bundle.report.figures.style import label
 from bundle.report.page.nodule_page import MAIN_COLUMNS, nodule_page, seconds_text, threshold_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.statistics_tables import PlainTable

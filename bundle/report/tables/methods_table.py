@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bundle.inferers.names import chosen_names
+from bundle.inferers.registry import names_of
 from bundle.metrics.table import metric_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.tests import bootstrap_interval, paired_difference
@@ -23,7 +24,7 @@ from bundle.report.tables.statistics_tables import REFERENCE
 from bundle.report.tidy import summarise
 
 # what looks at no other patient; of those, the ones that are in the study
-BASELINES = ("nearest", "linear", "cubic", "pchip", "flow", "kriging", "gate", "siren", "siren_mm")
+BASELINES = names_of("density", sees_patients=False)
 SHAPE_REFERENCE = "morphological"
 BOTH = "both"
 SHAPE_PLACES = (("unobserved", "dsc"), ("all", "dsc"), ("all", "hd_mm"), ("unobserved", "arve"))

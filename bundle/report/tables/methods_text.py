@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.errors import InputError
+from bundle.inferers.registry import label
 from bundle.metrics.table import metric_of
-from bundle.report.figures.style import label
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.methods_table import (
     BASELINES,

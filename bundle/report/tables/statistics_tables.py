@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bundle.report.figures.style import label
+from bundle.inferers.registry import label
 from bundle.report.page.nodule_page import MAIN_COLUMNS, threshold_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.comparison import Comparison, by_bins, compare_methods, sd_ratio_tests
