@@ -69,17 +69,21 @@ def slice_profile(offsets_mm: np.ndarray | Sequence[float], thickness_mm: float,
         >>> slice_profile([-2.0, -1.0, 0.0, 1.0, 2.0], 2.0, "bell").round(3).tolist()
         [0.037, 0.24, 0.445, 0.24, 0.037]
     """
-    offsets = np.asarray(offsets_mm, dtype=float)
-    if not thickness_mm >= 0:
-        raise InputError(f"slice thickness is {thickness_mm} mm, expected 0 or more")
-    middle = (offsets[1:] + offsets[:-1]) / 2
-    half = (offsets[1:] - offsets[:-1])[[0, -1]] / 2 if len(offsets) > 1 else np.full(2, np.inf)
-    edges = np.concatenate([[offsets[0] - half[0]], middle, [offsets[-1] + half[1]]])
-    weights = np.diff(_share_below(edges, thickness_mm, checked_profile(kind)))
+    weights = _shares(offsets_mm, thickness_mm, kind)
     total = weights.sum()
     if not total > 0:
         raise InputError(f"no thin slice lies within {thickness_mm} mm around the centre: give some that do")
     return weights / total
+
+
+def profile_share(offsets_mm: np.ndarray | Sequence[float], thickness_mm: float, kind: str = "box") -> float:
+    """How much of a profile thin slices cover, 0 to 1: arguments as those of :func:`slice_profile`.
+
+    Example:
+        >>> profile_share([0.5, 1.5, 2.5], 4.0)
+        0.5
+    """
+    return float(_shares(offsets_mm, thickness_mm, kind).sum())
 
 
 def profile_nodes(thickness_mm: float | np.ndarray, kind: str = "box", count: int = 8) -> np.ndarray:
@@ -172,6 +176,17 @@ def block_kriging_weights(
     system[..., count, :count] = system[..., :count, count] = there
     right = np.concatenate([np.where(there, target, 0.0), np.ones((*offsets.shape[:-1], 1))], axis=-1)
     return np.linalg.solve(system, right[..., None])[..., :count, 0]
+
+
+def _shares(offsets_mm: np.ndarray | Sequence[float], thickness_mm: float, kind: str) -> np.ndarray:
+    """(N,) share of a profile over the cell of each thin slice."""
+    offsets = np.asarray(offsets_mm, dtype=float)
+    if not thickness_mm >= 0:
+        raise InputError(f"slice thickness is {thickness_mm} mm, expected 0 or more")
+    middle = (offsets[1:] + offsets[:-1]) / 2
+    half = (offsets[1:] - offsets[:-1])[[0, -1]] / 2 if len(offsets) > 1 else np.full(2, np.inf)
+    edges = np.concatenate([[offsets[0] - half[0]], middle, [offsets[-1] + half[1]]])
+    return np.diff(_share_below(edges, thickness_mm, checked_profile(kind)))
 
 
 def _share_below(places: np.ndarray, thickness_mm: float, kind: str) -> np.ndarray:

@@ -149,8 +149,8 @@ class ObservedSlices:
 
     @property
     def seen(self) -> np.ndarray:
-        """(Z,) bool: which targets are observed slices."""
-        return observed_index(self.positions, self.targets) >= 0
+        """(Z,) bool: which targets are observed slices; none where these are averages over a thickness."""
+        return (observed_index(self.positions, self.targets) >= 0) & (self.thickness_mm == 0)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from monai.inferers import Inferer
 
 from bundle.errors import InputError
 from bundle.inferers.calibration.intervals import Calibration
+from bundle.inferers.consistency import agreed
 from bundle.slices import ObservedSlices, Reconstruction
 
 
@@ -53,6 +54,19 @@ class SliceInferer(Inferer):
         Raises:
             InputError: the observed slices are too few for the method and for all of its fallbacks.
         """
+
+    def complete(self, observed: ObservedSlices) -> Reconstruction:
+        """Fill the gap, and where observed slices are averages over a thickness, agree with them.
+
+        Args and raises as :meth:`reconstruct`; without a thickness it is the same.
+
+        Example:
+            >>> from bundle.inferers import LinearInferer
+            >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.5, 2.5]), np.arange(4.0), thickness_mm=2.0)
+            >>> LinearInferer().complete(seen).image.round(6).ravel().tolist()
+            [1.0, 1.0, 1.0, 1.0]
+        """
+        return agreed(self.reconstruct(observed), observed)
 
     def __call__(
         self,
@@ -134,7 +148,7 @@ class SliceInferer(Inferer):
 
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
         """One volume; inferers that take a network override this."""
-        result = self.reconstruct(observed)
+        result = self.complete(observed)
         volume = result.image if self.kind == "density" else result.mask
         assert volume is not None
         return volume

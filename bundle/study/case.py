@@ -22,7 +22,7 @@ from bundle.errors import InputError
 from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
-from bundle.transforms import HU_RANGE, Decimate, observed_indices, to_hu, to_unit
+from bundle.transforms import HU_RANGE, Decimate, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -37,10 +37,12 @@ class Case:
         mask: (X, Y, Z) bool, consensus mask.
         affine: (4, 4) voxel to RAS mm.
         spacing: (x, y, z) in mm.
-        observed: indices of the observed slices along ``axis``.
+        observed: indices of the thin slices along ``axis`` that are observed as they are; none where observed slices
+            are averages of thin ones.
         axis: the decimated axis of the arrays.
         observed_affine: (4, 4) of the volume of observed slices alone.
         item: what else the source said: ratings, thickness, diameter.
+        decimate: which slices are observed.
     """
 
     nodule_id: str
@@ -52,6 +54,12 @@ class Case:
     axis: int
     observed_affine: np.ndarray
     item: Mapping[str, Any]
+    decimate: Decimate
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(K,) places of the observed slices along ``axis``, in slices; half ones where an even number is averaged."""
+        return self.decimate.centres(self.mask.shape[self.axis])
 
     def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
         """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.
@@ -61,16 +69,21 @@ class Case:
             reveal: add the truth as ``withheld``, which the published protocol stops by.
         """
         truth = to_unit(np.moveaxis(self.truth_hu, self.axis, 2))
+        mask = np.moveaxis(self.mask, self.axis, 2)
         along = self.spacing[self.axis]
         in_plane = tuple(s for i, s in enumerate(self.spacing) if i != self.axis)
+        average = self.decimate.average
         return ObservedSlices(
-            image=truth[..., self.observed],
-            mask=np.moveaxis(self.mask, self.axis, 2)[..., self.observed],
-            positions=self.observed * along,
+            image=self.decimate.averaged(truth, axis=2),
+            # a reader outlines what fills at least half of a thick slice
+            mask=self.decimate.averaged(mask, axis=2) >= 0.5,
+            positions=self.centres * along,
             targets=np.arange(self.truth_hu.shape[self.axis]) * along,
             spacing=(in_plane[0], in_plane[1]),
             seed=seed,
             withheld=truth if reveal else None,
+            thickness_mm=average * along if average > 1 else 0.0,
+            profile=self.decimate.profile,
         )
 
 
@@ -91,17 +104,18 @@ def prepare(item: Mapping[str, Any], crop: Crop, decimate: Decimate) -> Case:
 def case_of(cropped: Mapping[str, Any], decimate: Decimate) -> Case:
     """A case from a nodule's dictionary that is cropped already."""
     image, label = cropped["image"], cropped["label"]
-    shape = image.shape[1:]
+    thin = decimate.average == 1
     return Case(
         nodule_id=cropped["nodule_id"],
         truth_hu=np.asarray(image[0], dtype=np.float64),
         mask=np.asarray(label[0]) > 0,
         affine=np.asarray(image.affine, dtype=np.float64),
         spacing=tuple(float(s) for s in cropped["spacing"]),  # type: ignore[arg-type]
-        observed=observed_indices(shape[decimate.axis], decimate.stride, decimate.offset),
+        observed=decimate.centres(image.shape[1 + decimate.axis]).astype(int) if thin else np.empty(0, dtype=int),
         axis=decimate.axis,
         observed_affine=np.asarray(cast(MetaTensor, decimate(image)).affine, dtype=np.float64),
         item=cropped,
+        decimate=decimate,
     )
 
 
@@ -129,7 +143,7 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
     if isinstance(inferer, StoredInferer):
         result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
         return result, time.perf_counter() - start
-    result = inferer.reconstruct(case.observed_slices(seed, reveal))
+    result = inferer.complete(case.observed_slices(seed, reveal))
     seconds = time.perf_counter() - start
     return on_case(case, result), seconds
 
@@ -162,7 +176,7 @@ def save_truth(folder: Path, case: Case) -> None:
     """Save the crop, its mask and the observed slices alone (which overlay on the crop in a viewer)."""
     save_nifti(folder / "image.nii.gz", case.truth_hu, case.affine)
     save_nifti(folder / "mask.nii.gz", case.mask, case.affine)
-    kept = np.take(case.truth_hu, case.observed, axis=case.axis)
+    kept = case.decimate.averaged(case.truth_hu, case.axis)
     save_nifti(folder / "observed.nii.gz", kept, case.observed_affine)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from bundle.data import NoduleSource
 from bundle.errors import InputError
 from bundle.inferers import ImplicitInferer, Reconstruction, SliceInferer, StoredInferer
+from bundle.inferers.consistency import agreed
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
@@ -221,8 +222,8 @@ class NoduleWork:
             finally:
                 inferer.on_epoch = None
             seconds = (time.perf_counter() - start) / len(cases)
-            for (case, wanted), made in zip(cases, results, strict=True):
-                self._keep(case, name, wanted, on_case(case, made), seconds)
+            for (case, wanted), made, seen in zip(cases, results, observed, strict=True):
+                self._keep(case, name, wanted, on_case(case, agreed(made, seen)), seconds)
 
     def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)

@@ -13,6 +13,7 @@ from monai.transforms import Compose, Flipd, Invertd, SaveImage, ScaleIntensityR
 
 from bundle.errors import InputError
 from bundle.transforms import CropWithMargind, Decimate, Decimated, beyond_last, observed_indices
+from bundle.transforms.decimate import observed_centres
 
 
 def volume(shape=(6, 5, 13), seed=0) -> MetaTensor:
@@ -157,3 +158,37 @@ def test_bad_input():
     dense = MetaTensor(torch.zeros(1, 6, 5, 13)).copy_meta_from(sparse)
     with pytest.raises(InputError, match="cannot be put back"):
         decimate.inverse(dense)
+
+
+@settings(max_examples=40, deadline=None)
+@given(stride=st.integers(1, 5), average=st.integers(1, 5), axis=st.integers(0, 2), data=st.data())
+def test_thick_slices_are_averages_at_their_centres(stride, average, axis, data):
+    offset = data.draw(st.integers(0, stride - 1))
+    dense = volume((11, 12, 13))
+    count = dense.shape[1 + axis]
+    if offset + average > count:
+        return
+    thick = Decimate(stride, offset, axis, average=average)(dense)
+    starts = range(offset, count - average + 1, stride)
+    planes = np.moveaxis(np.asarray(dense), 1 + axis, -1)
+    means = [planes[..., start : start + average].mean(-1) for start in starts]
+    np.testing.assert_allclose(np.moveaxis(np.asarray(thick), 1 + axis, -1), np.stack(means, -1), atol=1e-5)
+    # the centre of the first thick slice in the world is the mean of the places of its thin ones
+    affine = np.asarray(dense.affine)
+    places = [affine[:3, 3] + i * affine[:3, axis] for i in range(offset, offset + average)]
+    np.testing.assert_allclose(np.asarray(thick.affine)[:3, 3], np.mean(places, axis=0), atol=1e-9)
+    back = Decimate(stride, offset, axis, average=average)
+    assert torch.allclose(back.inverse(back(dense)).affine, dense.affine)
+
+
+def test_a_bell_weighs_neighbours_too_and_a_mistake_is_a_sentence():
+    dense = volume((4, 4, 13))
+    box, bell = (Decimate(4, average=4, profile=kind)(dense) for kind in ("box", "bell"))
+    assert not torch.allclose(box.as_tensor(), bell.as_tensor())
+    assert observed_centres(13, 4, 0, 4).tolist() == [1.5, 5.5, 9.5]
+    with pytest.raises(InputError, match="holds no 14 slices from slice 0 on"):
+        Decimate(5, average=14)(dense)
+    with pytest.raises(InputError, match="average of 0 slices"):
+        Decimate(5, average=0)
+    with pytest.raises(InputError, match="expected one of box, trapezoid, bell"):
+        Decimate(5, average=2, profile="square")

@@ -20,6 +20,7 @@ from scipy.optimize import least_squares
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image
 from bundle.inferers.interpolation.splines import linear_weights
+from bundle.profile import block_kriging_weights, profile_nodes
 from bundle.slices import ObservedSlices, Reconstruction, bracket, held, observed_index
 
 # in-plane directions in which differences are taken, in voxels
@@ -139,7 +140,7 @@ def kriging_weights(
         z_scale: a mm along z counts as so many in plane.
 
     Returns:
-        (2 half + 1, 2 half + 1, S) weights, sum 1; a negative one is nothing odd.
+        (2 half + 1, 2 half + 1, S) weights, sum 1; some may be negative.
 
     Example:
         >>> kriging_weights(FLAT, (1.0, 1.0), np.array([-1.0, 1.0]), half=0).ravel()
@@ -205,8 +206,35 @@ def krige(
     return out
 
 
+def krige_blocks(observed: ObservedSlices, image: np.ndarray, neighbours: int = 6) -> np.ndarray:
+    """Krige every target along z from the thick slices around it, each the mean over its profile.
+
+    Args:
+        observed: positions, targets, thickness and profile.
+        image: (X, Y, K) the observed slices.
+        neighbours: of each target at most.
+
+    Returns:
+        (X, Y, Z), by :func:`bundle.profile.block_kriging_weights`; beyond the ends the covariance decides.
+
+    Example:
+        >>> slices = np.array([[[0.0, 1.0]]])
+        >>> seen = ObservedSlices(slices, None, np.array([0.0, 4.0]), np.array([2.0]), thickness_mm=4.0)
+        >>> krige_blocks(seen, slices).round(9)
+        array([[[0.5]]])
+    """
+    offsets = observed.positions - observed.targets[:, None]
+    rank = np.argsort(np.argsort(np.abs(offsets), axis=1), axis=1)
+    nodes = profile_nodes(observed.thickness_mm, observed.profile)
+    return image @ block_kriging_weights(offsets, rank < neighbours, nodes).T
+
+
 class KrigingInferer(SliceInferer):
     """Ordinary kriging with a variogram measured in plane on the observed slices of the nodule itself.
+
+    Slices with a thickness are kriged as blocks, along z alone and with one covariance for all nodules
+    (:func:`krige_blocks`): what is measured in plane is not averaged over the thickness, so it does not say how
+    intensities vary within it.
 
     Nothing is trained; the only constants are the number of neighbours and ``z_scale``, chosen on 107 nodules of
     LIDC-IDRI patients outside the study's cohort.
@@ -245,6 +273,8 @@ class KrigingInferer(SliceInferer):
             InputError: there is no image, or it holds nan or infinite values.
         """
         image, notes = checked_image(observed, type(self).__name__), []
+        if observed.thickness_mm:
+            return Reconstruction(image=krige_blocks(observed, image).clip(0, 1))
         count = image.shape[2]
         if count < 4:
             notes.append(f"{count} observed slices: kriging had so many around each target, not 4")
