@@ -119,7 +119,10 @@ class StudyResults:
         decimate = self.study.get("decimate") or {}
         if not {"stride", "axis"} <= decimate.keys():
             return "observed slices as configured"
-        return f"1 slice in {decimate['stride']} along {'xyz'[decimate['axis']]} observed"
+        along, average = "xyz"[decimate["axis"]], decimate.get("average", 1)
+        if average == 1:
+            return f"1 slice in {decimate['stride']} along {along} observed"
+        return f"observed: the mean of {average} slices ({decimate['profile']}) every {decimate['stride']} along {along}"
 
     @cached_property
     def summaries(self) -> dict[tuple, Summary]:

@@ -121,7 +121,7 @@ class NoduleWork:
         assert case is not None
         facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
-        facts |= {"axis": case.axis, "observed": case.observed.tolist(), "texture": []}
+        facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist(), "texture": []}
         if self.texture is not None:
             facts["texture"] = self.texture.truth_rows(case.truth_hu, case.mask, case.observed, case.axis)
         with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:

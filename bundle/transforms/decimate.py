@@ -145,10 +145,9 @@ class Decimate(InvertibleTransform):
 
     def averaged(self, volume: np.ndarray, axis: int) -> np.ndarray:
         """The observed slices of a volume (...), along one of its axes; as they are where none are averaged."""
-        centres = self.centres(volume.shape[axis])
+        centres, thin = self.centres(volume.shape[axis]), np.moveaxis(volume, axis, -1)
         if self.average == 1:
-            return np.take(volume, centres.astype(int), axis=axis)
-        thin = np.moveaxis(np.asarray(volume, dtype=float), axis, -1)
+            return np.moveaxis(thin[..., centres.astype(int)], -1, axis)
         thick = block_average(thin, np.arange(thin.shape[-1]), centres, self.average, self.profile)
         return np.moveaxis(thick, -1, axis)
 
