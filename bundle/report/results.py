@@ -122,7 +122,9 @@ class StudyResults:
         along, average = "xyz"[decimate["axis"]], decimate.get("average", 1)
         if average == 1:
             return f"1 slice in {decimate['stride']} along {along} observed"
-        return f"observed: the mean of {average} slices ({decimate['profile']}) every {decimate['stride']} along {along}"
+        return (
+            f"observed: the mean of {average} slices ({decimate['profile']}), 1 in {decimate['stride']} along {along}"
+        )
 
     @cached_property
     def summaries(self) -> dict[tuple, Summary]:
