@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bundle.inferers import CubicInferer, KrigingInferer, LinearInferer
@@ -31,6 +31,7 @@ def thick(average=4, stride=4, profile="box", count=17, spacing=1.25, seed=0):
     seed=st.integers(0, 9),
 )
 def test_averages_of_the_result_are_the_slices(average, stride, profile, seed):
+    assume(3 * stride >= average)  # a third of the thickness apart: nearer bells say next to nothing new
     observed, truth = thick(average, stride, profile, seed=seed)
     made = agree_with_observed(np.random.default_rng(seed + 1).random(truth.shape), observed, None)
     which, weights = averaging_weights(observed)
