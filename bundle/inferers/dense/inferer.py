@@ -25,6 +25,7 @@ from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
 from bundle.inferers.dense.grid import dense_targets
+from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.names import chosen_names
@@ -45,7 +46,8 @@ class DenseInferer(Inferer):
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
         overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
         keep_observed: put observed slices into the result as they are. False where they are averages over their
-            thickness and the result is to have thin slices throughout.
+            thickness and the result is to have thin slices throughout, or where their noise is not to show as bands
+            among slices that have less of it (:mod:`bundle.inferers.dense.seams`).
         calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
             None: they are as the method has them.
         from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
@@ -157,6 +159,8 @@ class DenseInferer(Inferer):
         dense, error = self._tiled(channel, template, method, name, network)
         if method.kind == "density":
             kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
+            if not self.keep_observed:
+                without_seams(dense, observed_index(positions, targets) >= 0)
             _finish(dense, channel, kept)
             if error is not None:
                 error *= HU_RANGE
