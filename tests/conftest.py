@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +30,13 @@ def nodule_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def fresh_library() -> Iterator[None]:
+    """The compiled library of the fits is asked for anew, in the test and after it."""
+    from bundle.engines.steps import native
+
+    native.pointwise_library.cache_clear()
+    yield
+    native.pointwise_library.cache_clear()

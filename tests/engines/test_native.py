@@ -1,6 +1,4 @@
 import ctypes
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,13 +13,6 @@ from bundle.engines.steps.siren_stacked import StackedSiren
 from bundle.networks import Siren
 
 needs_compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C compiler")
-
-
-@pytest.fixture
-def fresh_library():
-    native.pointwise_library.cache_clear()
-    yield
-    native.pointwise_library.cache_clear()
 
 
 def case(width=40, hidden=2, rows=100, drop=0.5, omega=30.0, seed=0):
@@ -165,47 +156,3 @@ def test_shape_of_a_siren_knows_its_parameters():
         net = Siren(**kwargs)
         assert siren_shape(net).parameters == sum(p.numel() for p in net.parameters())
     assert (siren_shape(net).drop, siren_shape(net).omega) == (0.0, 5.0)
-
-
-def test_switched_off(monkeypatch, fresh_library):
-    monkeypatch.setenv("LUNG_NODULE_NATIVE", "0")
-    library, why = native.pointwise_library(torch.float32)
-    assert library is None
-    assert "LUNG_NODULE_NATIVE" in why
-
-
-def test_no_compiler(monkeypatch, fresh_library):
-    monkeypatch.setenv("CC", "no-such-compiler")
-    library, why = native.pointwise_library(torch.float32)
-    assert library is None
-    assert "no C compiler" in why
-
-
-def test_compiler_that_fails(monkeypatch, fresh_library, tmp_path):
-    compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 1 && exit 0\nexit 1\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
-    monkeypatch.setenv("LUNG_NODULE_CACHE", str(tmp_path))
-    library, why = native.pointwise_library(torch.float32)
-    assert library is None
-    assert "failed" in why
-
-
-@needs_compiler
-def test_processes_share_the_compiled_library(tmp_path):
-    # by its path: importing the package would take most of the test's time
-    code = (
-        "import importlib.util, sys, torch\n"
-        f"spec = importlib.util.spec_from_file_location('native', {native.__file__!r})\n"
-        "sys.modules['native'] = native = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(native)\n"
-        "print(*[native.pointwise_library(t)[1] or 'ok' for t in (torch.float32, torch.bfloat16)])"
-    )
-    env = {"PATH": "/usr/bin:/bin", "LUNG_NODULE_CACHE": str(tmp_path), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    assert [process.communicate(timeout=120)[0].strip() for process in both] == ["ok ok", "ok ok"]
-    assert len(list(tmp_path.rglob("*.so"))) == 2
-    assert not [p for p in tmp_path.rglob("*") if p.name.startswith("tmp")]

@@ -150,14 +150,8 @@ def test_no_brightness_or_unknown_engine():
         inferer("fast")
 
 
-def test_fallback_is_noted(monkeypatch):
-    from bundle.engines.steps import native
-
+def test_fallback_is_noted(monkeypatch, fresh_library):
     monkeypatch.setenv("LUNG_NODULE_NATIVE", "0")
-    native.pointwise_library.cache_clear()
-    try:
-        result = inferer().reconstruct(observed())
-    finally:
-        native.pointwise_library.cache_clear()
+    result = inferer().reconstruct(observed())
     assert len(result.notes) == 1
     assert "LUNG_NODULE_NATIVE" in result.notes[0]

@@ -1,26 +1,25 @@
 """Compile ``pointwise.c`` with the machine's own C compiler, once, and keep the library in the user's cache.
 
 Nothing is compiled at installation: the first fit on a CPU does it (about two seconds), later ones and other
-processes load the result. Without a compiler, :func:`pointwise_library` gives None and the reason.
+processes load the result (:mod:`bundle.engines.steps.cache`). Where that can't be done, :func:`pointwise_library`
+gives None and the reason.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import hashlib
 import os
-import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from bundle.engines.steps.cache import digest, processor, whole_files
 
 SOURCE = Path(__file__).with_name("pointwise.c")
 _COMMON = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -65,14 +64,14 @@ def pointwise_library(dtype: torch.dtype) -> tuple[Library | None, str]:
     """
     if os.environ.get("LUNG_NODULE_NATIVE", "1") == "0":
         return None, "switched off by LUNG_NODULE_NATIVE=0"
-    compiler = find_compiler()
-    if compiler is None:
-        return None, "no C compiler found (install gcc or clang, or set CC)"
     try:
+        compiler = find_compiler()
+        if compiler is None:
+            return None, "no C compiler found (install gcc or clang, or set CC)"
         main = _load(compiler, ())
         typed = _load(compiler, ("-DBFLOAT16",)) if dtype == torch.bfloat16 else main
-    except (OSError, subprocess.SubprocessError) as error:
-        return None, f"the C compiler failed ({type(error).__name__})"
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return None, _reason(error)
     library = Library(dtype, main, typed)
     if not _sane(library):
         return None, "the compiled functions give wrong sines on this machine"
@@ -80,70 +79,58 @@ def pointwise_library(dtype: torch.dtype) -> tuple[Library | None, str]:
 
 
 def find_compiler() -> list[str] | None:
-    """Command of a C compiler: CC if set, else the first of cc, gcc, clang."""
+    """Command of a C compiler: CC if set, else the first of cc, gcc, clang; None if there is none.
+
+    Raises:
+        ValueError: CC can't be read as a command, such as an unclosed quote.
+    """
     wanted = os.environ.get("CC")
-    candidates = [shlex.split(wanted)] if wanted else [["cc"], ["gcc"], ["clang"]]
+    try:
+        candidates = [shlex.split(wanted)] if wanted else [["cc"], ["gcc"], ["clang"]]
+    except ValueError as error:
+        raise ValueError(f"CC is {wanted!r}: {error}") from error
     return next((command for command in candidates if command and shutil.which(command[0])), None)
 
 
-def cache_folder() -> Path:
-    """Where libraries are kept: LUNG_NODULE_CACHE, else the user's cache, else a fresh temporary folder."""
-    base = os.environ.get("LUNG_NODULE_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "lung_nodule_ct_reconstruction"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    temporary = tempfile.mkdtemp(prefix="lung_nodule_ct_reconstruction_")
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return Path(temporary)
-
-
 def _load(compiler: list[str], defines: tuple[str, ...]) -> ctypes.CDLL:
-    # a library made for this very processor: its name holds all that it depends on
+    # a library made for this very processor
     settings = [*compiler, *_COMMON, *map(str, _TUNING), *defines]
-    identity = [SOURCE.read_text(encoding="utf-8"), *settings, _processor(), _version(compiler)]
-    name = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
-    path = cache_folder() / f"pointwise_{name}.so"
-    if not path.exists():
-        _compile(compiler, defines, path)
-    return ctypes.CDLL(str(path))
+    name = digest(SOURCE.read_text(encoding="utf-8"), *settings, processor(), _version(compiler))
+    fault: Exception | None = None
+    for path in whole_files(f"pointwise_{name}.so", lambda path: _compile(compiler, defines, path)):
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:  # a folder from which nothing may be run: the next one
+            fault = error
+    assert fault is not None
+    raise fault
 
 
 def _compile(compiler: list[str], defines: tuple[str, ...], path: Path) -> None:
-    failure: subprocess.CalledProcessError | None = None
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / "part.so"
-        for tuning in _TUNING:
-            command = [*compiler, *_COMMON, *tuning, *defines, str(SOURCE), "-o", str(part), "-lm"]
-            try:
-                subprocess.run(command, check=True, capture_output=True, timeout=120)
-            except subprocess.CalledProcessError as error:
-                failure = error
-                continue
-            os.replace(part, path)  # at once, so that another process never loads half a library
+    failure: subprocess.SubprocessError = subprocess.SubprocessError(f"{compiler[0]} wrote no library")
+    for tuning in _TUNING:
+        command = [*compiler, *_COMMON, *tuning, *defines, str(SOURCE), "-o", str(path), "-lm"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=120)
+        except subprocess.CalledProcessError as error:
+            failure = error
+        if path.exists():
             return
-    assert failure is not None
     raise failure
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        return f"the C compiler {error.cmd[0]} failed ({error.stderr.strip().splitlines()[-1]})"
+    if isinstance(error, subprocess.SubprocessError):
+        return f"the C compiler failed ({error})"
+    return f"the compiled functions can't be made, kept or loaded ({error})"
 
 
 def _version(compiler: list[str]) -> str:
     command = [*compiler, "--version"]
     told = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=60)
     return told.stdout
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        found = {
-            line.split(":")[0].strip(): line for line in lines if line.startswith(("flags", "model name", "Features"))
-        }
-        return "".join(sorted(found.values()))
-    except OSError:
-        return platform.processor() + platform.machine()
 
 
 def _sane(library: Library) -> bool:

@@ -11,6 +11,7 @@ import torch
 from bundle.engines.steps.fit import FitPath, NativePath, NoduleFit
 from bundle.engines.steps.functional import FunctionalNetwork
 from bundle.engines.steps.native import pointwise_library
+from bundle.engines.steps.products import multiplies_bfloat16
 from bundle.engines.steps.siren_native import NativeSirenStep, siren_shape
 from bundle.engines.steps.siren_stacked import StackedSiren
 from bundle.engines.steps.stacked import CudaGraphs, StackedPath, StackGradient
@@ -28,15 +29,18 @@ def choose_path(fits: Sequence[NoduleFit], device: torch.device) -> tuple[FitPat
     shape = siren_shape(network)
     precision = chosen_precision(options.precision, device, shape is not None)
     store = torch.bfloat16 if precision == "bf16" else torch.float32
+    widen = precision == "bf16" and device.type == "cpu" and not multiplies_bfloat16()
+    words = "bf16 multiplied in fp32" if widen else precision
     fallback = ""
     if device.type == "cpu" and shape is not None:
         library, fallback = pointwise_library(store)
         if library is not None:
             step = NativeSirenStep(shape, options.batch_size, library)
-            return NativePath(step, f"compiled step, {precision}, one CPU thread"), precision, ""
-    gradient = FunctionalNetwork(network, device, store) if shape is None else StackedSiren(shape, store)
+            return NativePath(step, f"compiled step, {words}, one CPU thread"), precision, ""
+    gradient = FunctionalNetwork(network, device, store) if shape is None else StackedSiren(shape, store, widen)
     if device.type == "cpu":
-        return OneByOne(gradient, f"torch step, {precision}, one CPU thread"), precision, fallback
+        fallback = fallback or refused_bfloat16(options.precision, precision)
+        return OneByOne(gradient, f"torch step, {words}, one CPU thread"), precision, fallback
     capture = CudaGraphs(device) if device.type == "cuda" else None
     fused = device.type == "cuda" and importlib.util.find_spec("triton") is not None
     if not fused:
@@ -81,8 +85,8 @@ def chosen_precision(asked: str, device: torch.device, written_out: bool = True)
     Args:
         asked: one of :data:`bundle.engines.trainer.PRECISIONS`.
         device: where to compute.
-        written_out: whether the step keeps sums and the first layer in fp32 by itself, as ours of a SIREN does;
-            only then is bf16 chosen without being asked for.
+        written_out: whether the step keeps sums and the first layer in fp32 by itself, as ours of a SIREN does; only
+            then is bf16 chosen without being asked for, or where the processor does not multiply it.
 
     Example:
         >>> chosen_precision("tf32", torch.device("cpu"))
@@ -93,7 +97,20 @@ def chosen_precision(asked: str, device: torch.device, written_out: bool = True)
     if asked == "auto" and device.type == "cpu" and written_out:
         fast = getattr(torch.cpu, "_is_amx_tile_supported", None)
         return "bf16" if fast is not None and fast() else "fp32"
-    return "bf16" if asked == "bf16" else "fp32"
+    possible = written_out or device.type != "cpu" or multiplies_bfloat16()
+    return "bf16" if asked == "bf16" and possible else "fp32"
+
+
+def refused_bfloat16(asked: str, chosen: str) -> str:
+    """Why bf16 was asked for and is not what is computed in; empty if it is, or was not asked for.
+
+    Example:
+        >>> refused_bfloat16("bf16", "fp32")
+        'bf16 was asked for, but this processor multiplies it no faster than fp32, or sums it wrongly'
+    """
+    if asked != "bf16" or chosen == "bf16":
+        return ""
+    return "bf16 was asked for, but this processor multiplies it no faster than fp32, or sums it wrongly"
 
 
 @contextlib.contextmanager

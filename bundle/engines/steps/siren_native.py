@@ -19,6 +19,7 @@ from bundle.engines.steps.counter_random import DROPOUT, words_per_bit
 from bundle.engines.steps.draws import NoduleData
 from bundle.engines.steps.fit import BETA1, BETA2, EPSILON
 from bundle.engines.steps.native import Library
+from bundle.engines.steps.products import bfloat16_product, own_product
 from bundle.networks import SineLayer, Siren
 
 
@@ -98,6 +99,7 @@ class NativeSirenStep:
         self.shape = shape
         self.rows = rows
         dtype, width, hidden = library.dtype, shape.width, shape.hidden
+        self._multiply = bfloat16_product() if dtype == torch.bfloat16 else own_product
         self._functions = {
             name: library.function(name)
             for name in (
@@ -162,7 +164,7 @@ class NativeSirenStep:
         for layer in range(1, hidden + 1):
             folded = self._weight[layer - 1]
             call["fold"](square, c_float(factors[layer - 1]), at(p, layer, 0), _pointer(folded))
-            torch.mm(sine[layer - 1], folded.T, out=sine[layer])
+            self._multiply(sine[layer - 1], folded.T, sine[layer])
             bits = _pointer(keep[layer - 1]) if keep is not None else None
             call["hidden"](n, width, omega, at(p, layer, 1), bits, _pointer(sine[layer]), _pointer(cosine[layer]))
         last, grad, spare = hidden, self._grad[0][:count], self._grad[1][:count]
@@ -172,9 +174,9 @@ class NativeSirenStep:
             at(g, last + 1, 0), at(g, last + 1, 1), at(g, last, 1),
         )  # fmt: skip
         for layer in range(hidden, 0, -1):
-            torch.mm(grad.T, sine[layer - 1], out=self._weight_grad)
+            self._multiply(grad.T, sine[layer - 1], self._weight_grad)
             call["unfold"](square, c_float(factors[layer - 1]), _pointer(self._weight_grad), at(g, layer, 0))
-            torch.mm(grad, self._weight[layer - 1], out=spare)
+            self._multiply(grad, self._weight[layer - 1], spare)
             grad, spare = spare, grad
             if layer > 1:
                 call["back"](n, width, omega, _pointer(cosine[layer - 1]), _pointer(grad), at(g, layer - 1, 1))
@@ -227,7 +229,7 @@ class NativeSirenStep:
             n, (even, odd) = c_long(len(part)), (t[: len(part)] for t in self._sine[:2])
             call["first_sine"](n, width, omega, _pointer(part), at(0, 0), at(0, 1), _pointer(even))
             for layer in range(1, shape.hidden + 1):
-                torch.mm(even, self._weight[layer - 1].T, out=odd)
+                self._multiply(even, self._weight[layer - 1].T, odd)
                 call["hidden_sine"](n, width, omega, at(layer, 1), _pointer(odd))
                 even, odd = odd, even
             call["dot"](n, width, at(shape.hidden + 1, 0), at(shape.hidden + 1, 1), _pointer(even), _pointer(result))

@@ -20,11 +20,13 @@ class StackedSiren:
     Args:
         shape: of the networks, the same for all.
         store: type of activations and of the operands of products, float32 or bfloat16.
+        widen: multiply the rounded operands in fp32, for a device whose product of ``store`` is wrong or slow.
     """
 
-    def __init__(self, shape: SirenShape, store: torch.dtype = torch.float32) -> None:
+    def __init__(self, shape: SirenShape, store: torch.dtype = torch.float32, widen: bool = False) -> None:
         self.shape = shape
         self.store = store
+        self._operand = torch.float32 if widen else store
         drops = shape.drop > 0
         self.widths = [shape.width] * shape.hidden if drops else []
         self.drops = [shape.drop] * shape.hidden if drops else []
@@ -58,7 +60,7 @@ class StackedSiren:
         for i in range(1, shape.hidden + 1):
             w, b = layers[i]
             folded.append((omega * (fold if i > 1 else 1.0) * w).to(self.store))
-            angle = _product(sine[-1], folded[-1].mT).float().add_((omega * b)[:, None])
+            angle = self._product(sine[-1], folded[-1].mT).float().add_((omega * b)[:, None])
             sine.append(torch.sin(angle).to(self.store))
             cosine.append(torch.cos(angle).to(self.store))
             if keep:
@@ -73,9 +75,9 @@ class StackedSiren:
         grad = (slope[..., None] * head).mul_(cosine[-1]).to(self.store)
         for i in range(shape.hidden, 0, -1):
             factor = omega * (fold if i > 1 else 1.0)
-            weights = _product(grad.mT, sine[i - 1]).float().flatten(-2)
+            weights = self._product(grad.mT, sine[i - 1]).float().flatten(-2)
             parts = [factor * weights, omega * grad.sum(-2, dtype=torch.float32), *parts]
-            grad = _product(grad, folded[i - 1]).mul_(cosine[i - 1])
+            grad = self._product(grad, folded[i - 1]).mul_(cosine[i - 1])
         # elementwise: as products these two would be rounded to TF32 on a GPU
         first = torch.stack([(grad * places[..., axis, None]).sum(-2) for axis in range(3)], dim=-1)
         parts = [omega * first.flatten(-2), omega * grad.sum(-2, dtype=torch.float32), *parts]
@@ -89,7 +91,7 @@ class StackedSiren:
         weight = parameters[:, start:middle].unflatten(-1, (outputs, inputs))
         return weight, parameters[:, middle : middle + outputs]
 
-
-def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Batched matrix product; a batch of one as a plain product, which is faster on a CPU."""
-    return torch.mm(a[0], b[0])[None] if len(a) == 1 else torch.bmm(a, b)
+    def _product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Batched matrix product; a batch of one as a plain product, which is faster on a CPU."""
+        a, b = a.to(self._operand), b.to(self._operand)
+        return (torch.mm(a[0], b[0])[None] if len(a) == 1 else torch.bmm(a, b)).to(self.store)
