@@ -24,7 +24,10 @@ from bundle.inferers import SliceInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.report.options import ReportOptions
+from bundle.report.results import StudyResults
 from bundle.report.tables.study_tables import write_tables
+from bundle.report.tables.write import write_report_tables
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork, Outcome
@@ -54,7 +57,8 @@ class Study:
             None: they are as the methods have them, and there are no intervals.
         shard: this process's share of the nodules; None: all of them.
         stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
-        report: write ``report.html`` at the end, if what it needs is installed.
+        report: write ``report.html`` at the end, if what it needs is installed; tables are written in any case.
+        report_options: of its tables, which methods the others are compared with.
         reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
             them. Never for results of one's own.
 
@@ -84,6 +88,7 @@ class Study:
         report: bool = True,
         uncertainty: Callable[[], UncertaintyEvaluator] | None = None,
         calibration: str | None = None,
+        report_options: ReportOptions | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -102,6 +107,7 @@ class Study:
         self.shard = shard
         self.stack = str(device).startswith("cuda") if stack is None else stack
         self.report = report
+        self.report_options = report_options or ReportOptions()
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
@@ -134,8 +140,7 @@ class Study:
         ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
         print(write_tables(store, ordered, methods, source.kind))
         print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
-        if self.report:
-            print(_write_report(store.root))
+        print(_write_report(store.root, self.report_options, self.report))
         print(_last_line(ordered, len(methods), time.perf_counter() - start, store.root))
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
@@ -144,6 +149,7 @@ class Study:
         """Make the parts; what is wrong with a value shows here, before anything is computed."""
         known = self.inferers() if callable(self.inferers) else self.inferers
         names = chosen_names(default_methods(known) if self.methods is None else self.methods, list(known), "methods")
+        self.report_options.check(names)
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
@@ -244,12 +250,17 @@ def _look_over(work: NoduleWork) -> str:
     return fingerprint(all_wanted)
 
 
-def _write_report(root: Path) -> str:
-    try:
-        from bundle.report.build import build_report
-    except ImportError as fault:
-        return f"no report: {fault.name} is not installed (pip install '.[report]')"
-    return f"report: {build_report(root)}"
+def _write_report(root: Path, options: ReportOptions, page: bool) -> str:
+    reason = "no report"
+    if page:
+        try:
+            from bundle.report.build import build_report
+
+            return f"report: {build_report(root, options)}"
+        except ImportError as fault:
+            reason = f"no report: {fault.name} is not installed (pip install '.[report]')"
+    write_report_tables(StudyResults(root), options)
+    return f"{reason}; tables: {root / 'tables'}"
 
 
 def _last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:

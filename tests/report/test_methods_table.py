@@ -1,22 +1,21 @@
-"""The table of methods against numbers worked out by hand, and the command that measures and tabulates at once."""
+"""The tables of methods against numbers worked out by hand, and how they are asked for."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import shlex
-import sys
 
 import numpy as np
 import pytest
-from helpers.nodules import ROOT
-from methods_table import main, names, study_command
 
 from bundle.errors import InputError
+from bundle.report.__main__ import main
+from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
-from bundle.report.tables.methods_table import Score, chosen_nodules, density_scores, shape_scores, wins
-from bundle.report.tables.methods_text import write_methods_table
+from bundle.report.statistics.scores import Score, chosen_nodules, density_scores, shape_scores, wins
+from bundle.report.tables.methods_tables import methods_tables
+from bundle.report.tables.write import write_report_tables
 from bundle.report.tidy import to_csv
 
 NAN, INF = math.nan, math.inf
@@ -85,7 +84,7 @@ def test_nodules_are_chosen_by_their_slices(study):
 
 
 def test_psnr_by_hand(study):
-    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], "cubic", ["linear", "cubic", "pchip"])
     linear = score(found, "linear", "global", "psnr")
     assert (linear.mean, linear.n, linear.n_failed) == (23, 3, 0)
     assert linear.sd == pytest.approx(math.sqrt(12))
@@ -104,7 +103,7 @@ def test_psnr_by_hand(study):
 
 
 def test_tumour_and_both_at_once_by_hand(study):
-    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], "cubic", ["linear", "cubic", "pchip"])
     linear = score(found, "linear", "tumour", "psnr")
     assert (linear.mean, linear.n, linear.n_failed, linear.difference) == (15.5, 2, 1, 0)
     assert linear.beats_reference == 0.5  # no method has a value on n2: not counted
@@ -115,15 +114,15 @@ def test_tumour_and_both_at_once_by_hand(study):
 
 
 def test_baselines_can_be_named(study):
-    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], baselines=["cubic"])
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], "cubic", ["cubic"])
     assert score(found, "pchip", "tumour", "psnr").beats_all == 0.5
     assert math.isnan(score(found, "cubic", "tumour", "psnr").beats_all)
-    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], reference="linear")
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], "linear", [])
     assert score(found, "cubic", "global", "psnr").difference == -1
 
 
 def test_texture_and_seconds_by_hand(study):
-    found = density_scores(StudyResults(study), ["n0", "n1", "n2"])
+    found = density_scores(StudyResults(study), ["n0", "n1", "n2"], "cubic", ["linear", "cubic", "pchip"])
     assert score(found, "linear", "tumour", "sd_ratio").mean == pytest.approx(0.9)
     assert score(found, "linear", "tumour", "kurtosis").mean == 3
     assert score(found, "truth", "tumour", "kurtosis").mean == 5
@@ -135,7 +134,7 @@ def test_texture_and_seconds_by_hand(study):
 
 
 def test_shape_by_hand(study):
-    found = shape_scores(StudyResults(study), list(SLICES))
+    found = shape_scores(StudyResults(study), list(SLICES), "morphological")
     dsc = score(found, "signed_distance", "roi", "dsc", "unobserved")
     assert (dsc.mean, dsc.difference, dsc.beats_reference) == (pytest.approx(0.675), pytest.approx(0.025), 0.5)
     distance = score(found, "signed_distance", "roi", "hd_mm")
@@ -154,33 +153,38 @@ def test_wins():
 
 
 def test_what_is_written(study):
-    text = write_methods_table(study)
-    assert (study / "tables" / "methods.md").read_text() == text
-    assert "3 of 4 nodules of 11 or more slices (CT given as NIfTI, 1 slice in 5 along z observed)" in text
-    assert "Baselines: linear, cubic, PCHIP." in text
-    assert "| linear | 23.00 / 15.50 | +1.00 (−1.00 to +3.00) | 0.00 (−1.00 to +1.00) | 67 % / 50 % / 0 % " in text
-    assert "| PCHIP | 22.75 / 16.00 | +0.75 (+0.50 to +1.00) | +1.00 | 67 % / 50 % / 50 % " in text
-    assert "| linear | 0.600 / 0.600 | – / 0.90 | – / 3.00 | 3.00 |" in text
-    assert "| truth | – / – | – / – | – / 5.00 | – |" in text
-    assert "| signed distance | 0.675 | 0.900 | 2.38 | 0.150 | +0.025" in text
-    assert "- n1, PCHIP: it broke\n" in text
-    with (study / "tables" / "methods.csv").open(newline="") as file:
-        written = {(r["method"], r["slices"], r["region"], r["metric"]): r for r in csv.DictReader(file)}
+    write_report_tables(StudyResults(study), ReportOptions())
+    folder = study / "tables"
+    psnr, texture, masks = ((folder / f"{n}.md").read_text() for n in ("methods", "methods_texture", "methods_masks"))
+    assert "3 of 4 nodules of 11 or more slices (CT given as NIfTI, 1 slice in 5 along z observed)" in psnr
+    assert "Baselines: linear, cubic, PCHIP." in psnr
+    assert "| linear | 23.00 / 15.50 | +1.00 (−1.00 to +3.00) | 0.00 (−1.00 to +1.00) | 67 % / 50 % / 0 % " in psnr
+    assert "| PCHIP | 22.75 / 16.00 | +0.75 (+0.50 to +1.00) | +1.00 | 67 % / 50 % / 50 % " in psnr
+    assert "| linear | 0.600 / 0.600 | – / 0.90 | – / 3.00 | 3.00 |" in texture
+    assert "| truth | – / – | – / – | – / 5.00 | – |" in texture
+    assert "| signed distance | 0.675 | 0.900 | 2.38 | 0.150 | +0.025" in masks
+    written = {}
+    for name in ("methods", "methods_texture", "methods_masks"):
+        with (folder / f"{name}.csv").open(newline="") as file:
+            written |= {(r["method"], r["slices"], r["region"], r["metric"]): r for r in csv.DictReader(file)}
     assert float(written["linear", "interpolated", "global", "psnr"]["low"]) == -1
     assert written["pchip", "interpolated", "both", "psnr"]["beats_reference"] == "0.5"
+    assert written["linear", "", "", "seconds"]["mean"] == "3"
     assert written["signed_distance", "all", "roi", "hd_mm"]["n"] == "4"
-    assert write_methods_table(study, seed=0) == text
 
 
-def test_failures_of_every_method_are_one_line_and_others_stay_out(study):
-    methods = ("linear", "cubic", "pchip", "morphological", "signed_distance")
-    reasons = [{"nodule_id": "n0", "method": m, "reason": "too short"} for m in methods]
-    reasons += [{"nodule_id": "n3", "method": "cubic", "reason": "unlisted"}]
-    (study / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
-    text = write_methods_table(study, shape_min_slices=11)
-    assert text.count("too short") == 1
-    assert "- n0, every method: too short" in text
-    assert "unlisted" not in text
+def test_where_the_reference_did_not_run_it_is_the_first(study):
+    rows = [row for row in StudyResults(study).rows if row["method"] not in ("cubic", "morphological")]
+    (study / "metrics.csv").write_text(to_csv(rows))
+    tables = methods_tables(StudyResults(study), ReportOptions())
+    assert "PSNR minus linear's, field" in tables[0].columns
+    assert "DSC minus signed distance's" in tables[2].columns
+
+
+def test_where_no_nodule_is_long_enough_the_table_says_so(study):
+    table = methods_tables(StudyResults(study), ReportOptions(min_slices=50))[0]
+    assert "0 of 4 nodules of 50 or more slices" in table.caption
+    assert table.rows[0][1:3] == ("– / –", "–")
 
 
 @pytest.mark.parametrize(
@@ -188,55 +192,28 @@ def test_failures_of_every_method_are_one_line_and_others_stay_out(study):
     [
         ({"reference": "cubik"}, "--reference has 'cubik', which is no method: did you mean 'cubic'"),
         ({"baselines": ["linear", "siren"]}, "--baselines has 'siren'"),
+        ({"reference": "morphological"}, "--reference has 'morphological', which is no method"),
         ({"shape_reference": "cubic"}, "--shape-reference has 'cubic'"),
-        ({"min_slices": 50}, "no nodule in .* has 50 slices or more"),
         ({"slices": "all"}, "slices is 'all', expected"),
     ],
 )
 def test_what_is_not_in_the_study(study, options, words):
     with pytest.raises(InputError, match=words):
-        write_methods_table(study, **options)
+        methods_tables(StudyResults(study), ReportOptions(**options))
 
 
-def test_a_study_without_shape_methods_has_one_table(study):
+def test_a_study_without_masks_or_without_brightness_has_the_other_tables(study):
     rows = [row for row in StudyResults(study).rows if row["region"] != "roi"]
     (study / "metrics.csv").write_text(to_csv(rows))
-    assert "Shape methods" not in write_methods_table(study)
+    names = [table.name for table in methods_tables(StudyResults(study), ReportOptions())]
+    assert names == ["methods", "methods_texture"]
     (study / "metrics.csv").write_text(to_csv(rows_of(SHAPE["all", "dsc"], "all", "roi", "dsc")))
-    with pytest.raises(InputError, match="a study of shape methods only"):
-        write_methods_table(study)
+    assert [table.name for table in methods_tables(StudyResults(study), ReportOptions())] == ["methods_masks"]
 
 
-def test_command_of_the_study(tmp_path):
-    command = study_command(tmp_path, "here", stride=3, methods=["linear", "gate"], more=["--epochs", "30"])
-    assert command[:4] == [sys.executable, "-m", "monai.bundle", "run"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
-    assert options["--stride"] == "3"
-    assert options["--epochs"] == "30"
-    assert options["--methods"] == "['linear', 'gate']"
-    assert options["--datalist"].endswith("/here")
-    assert "--dicom_root" not in options
-    assert (ROOT / options["--config_file"]).is_file()
-
-
-def test_command_line_on_a_finished_study(study, capsys):
-    main(["--output", str(study), "--baselines", "cubic, pchip", "--min-slices", "12"])
-    assert "2 of 4 nodules of 12 or more slices" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="error: --reference has 'x'"):
-        main(["--output", str(study), "--reference", "x"])
-    with pytest.raises(SystemExit) as stopped:
-        main(["--output", str(study), "--epochs", "3"])
-    assert stopped.value.code == 2
-    assert "--epochs 3 is for a study that is run" in capsys.readouterr().err
-    assert names("a,b , c") == ["a", "b", "c"]
-
-
-def test_one_command_measures_and_tabulates(nodule_folder, tmp_path, capfd):
-    out = tmp_path / "out"
-    options = shlex.split("--methods linear,cubic,morphological --stride 4 --min-slices 5 --workers 1")
-    main(["--datalist", str(nodule_folder(2)), "--output", str(out), *options])
-    told = capfd.readouterr().out
-    assert "2 of 2 nodules of 5 or more slices (CT given as NIfTI, 1 slice in 4 along z observed)" in told
-    assert (out / "tables" / "methods.csv").is_file()
-    with pytest.raises(SystemExit, match="the study did not finish"):
-        main(["--datalist", str(tmp_path / "nowhere"), "--output", str(out)])
+def test_command_line_on_a_finished_study(study, monkeypatch, capsys):
+    built = []
+    monkeypatch.setattr("bundle.report.__main__.build_report", lambda *given: built.append(given) or "where")
+    main([str(study), "--baselines", "cubic", "pchip", "--min-slices", "12"])
+    assert built == [(str(study), ReportOptions(baselines=["cubic", "pchip"], min_slices=12))]
+    assert capsys.readouterr().out == "where\n"

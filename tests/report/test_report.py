@@ -199,8 +199,8 @@ def test_the_same_results_give_the_same_files(tmp_path, monkeypatch):
         first = content
 
 
-def test_the_script_tells_a_mistake_in_one_sentence(tmp_path):
-    command = [sys.executable, "scripts/make_report.py", str(tmp_path / "nothing")]
+def test_the_command_tells_a_mistake_in_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "bundle.report", str(tmp_path / "nothing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")

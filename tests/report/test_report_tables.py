@@ -8,12 +8,14 @@ import pytest
 from helpers.report_folder import write_study
 
 from bundle.metrics import metric_of
+from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.comparison import compare_methods
 from bundle.report.tables.paper import THRESHOLDS_HU, Published, published
-from bundle.report.tables.paper_tables import paper_tables, write_paper_tables
-from bundle.report.tables.statistics_tables import p_text, signed, statistics_tables, write_statistics
-from bundle.report.tables.text_table import Entry, Line, Table, latex_escape
+from bundle.report.tables.paper_tables import MAIN_TABLES, paper_tables
+from bundle.report.tables.statistics_tables import p_text, statistics_tables, write_statistics
+from bundle.report.tables.table import Entry, Line, Table, latex_escape, metric_table, signed
+from bundle.report.tables.write import write_report_tables
 from bundle.report.tidy import Summary, read_rows
 
 
@@ -22,28 +24,29 @@ def results(tmp_path_factory):
     return StudyResults(write_study(tmp_path_factory.mktemp("study"), failed=[("n1", "siren")]))
 
 
-def cell(table: Table, heads: tuple[str, ...], column: str, after: str | None = None) -> str:
-    """The cell of a row; ``after`` a column of that name, for the paper's."""
-    row = next(cells for cells in table.cells() if cells[: len(heads)] == heads)
-    start = table.columns.index(after) + 1 if after else 0
-    return row[table.columns.index(column, start)]
+def cell(table: Table, heads: tuple[str, ...], column: str) -> str:
+    """The cell of a row."""
+    return next(row for row in table.rows if row[: len(heads)] == heads)[table.columns.index(column)]
 
 
-def test_the_papers_values_stand_where_they_belong(results):
+def test_the_papers_values_stand_in_rows_of_their_own_and_nowhere_else(results):
     tables = {table.name: table for table in paper_tables(results)}
-    assert [name for name in tables if len(name) == 6] == ["table1", "table2", "table3"]
-    one, two, three = (tables[f"table{i}"] for i in (1, 2, 3))
-    assert cell(one, ("field of view", "siren"), "paper", "PSNR, dB") == "26.26"
-    assert cell(one, ("tumour", "cubic"), "paper", "MAE") == "0.084"
-    assert cell(one, ("tumour", "linear"), "paper", "MAE") == "–"
-    assert cell(two, ("tumour", "truth"), "paper", "kurtosis") == "4.62"
-    assert cell(two, ("tumour", "siren"), "paper", "sd ratio") == "1.10"
-    assert cell(two, ("field of view", "siren"), "paper", "sd ratio") == "–"
-    assert cell(three, ("siren", "-350"), "paper", "HD, mm") == "3.31"
-    assert cell(three, ("morphological", "–"), "paper", "ARVE") == "0.039 ± 0.048"
-    assert cell(three, ("linear", "-350"), "paper", "DSC") == "–"
-    assert "paper" not in tables["table1_interpolated"].columns
-    assert "paper" not in tables["table3_interpolated"].columns
+    assert tuple(tables)[:3] == MAIN_TABLES
+    one, two, three = (tables[name] for name in MAIN_TABLES)
+    assert cell(one, ("field of view", "siren, paper"), "PSNR, dB") == "26.26"
+    assert cell(one, ("tumour", "cubic, paper"), "MAE") == "0.084"
+    assert cell(two, ("tumour", "truth, paper"), "kurtosis") == "4.62"
+    assert cell(two, ("tumour", "siren, paper"), "sd ratio") == "1.10"
+    assert cell(two, ("tumour", "siren, paper"), "sd, HU") == "–"
+    assert cell(three, ("siren, paper", "-350"), "HD, mm") == "3.31"
+    assert cell(three, ("morphological, paper", "–"), "ARVE") == "0.039 ± 0.048"
+    assert cell(three, ("morphological, paper", "–"), "n") == "50"
+    of_paper = {name: [row for row in table.rows if table.is_paper(row)] for name, table in tables.items()}
+    # two methods in two regions; both methods' sd ratio and kurtosis and the truth's; five thresholds and Eq. 3
+    assert {name: len(rows) for name, rows in of_paper.items() if rows} == {
+        "table1": 4, "table2": 3, "table3": 11, "table3_all": 11,
+    }  # fmt: skip
+    assert not any(row[1].startswith("linear") for row in of_paper["table1"])
 
 
 def test_every_published_number_of_table_3_is_found():
@@ -82,31 +85,34 @@ def test_texture_measured_on_all_slices_alone_is_the_main_table(tmp_path):
     (root / "texture.csv").write_text("\n".join(line for line in text.splitlines() if "interpolated" not in line))
     table = next(t for t in paper_tables(StudyResults(root)) if t.name == "table2")
     assert "whole crop" in table.caption
-    assert cell(table, ("tumour", "siren"), "paper", "sd ratio") == "1.10"
+    assert cell(table, ("tumour", "siren, paper"), "sd ratio") == "1.10"
 
 
 def test_files_agree_with_each_other(results):
-    tables = paper_tables(results)
-    write_paper_tables(results, tables)
-    for table in tables:
+    made = write_report_tables(results, ReportOptions(min_slices=1))
+    for table in (*made.paper, *made.uncertainty, *made.methods):
         folder = results.root / "tables"
         with (folder / f"{table.name}.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
-        assert len(lines) == len(table.lines) * len(table.metrics)
-        first = table.lines[0].entries[0].ours
-        assert float(lines[0]["mean"]) == first.mean
-        assert int(lines[0]["n"]) == first.n
+        assert len(lines) == len(table.records) > 0
+        key = "n" if "n" in lines[0] else "mean"
+        assert [float(line[key]) for line in lines] == pytest.approx([r[key] for r in table.records], nan_ok=True)
         markdown = (folder / f"{table.name}.md").read_text()
         latex = (folder / f"{table.name}.tex").read_text()
-        for row in table.cells():
+        for row in table.rows:
             assert "| " + " | ".join(row) + " |" in markdown
         body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0]
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
-        assert len(rows) == len(table.lines)
+        assert len(rows) == len(table.rows)
         assert {line.count(" & ") for line in rows} == {len(table.columns) - 1}
         assert all(latex.count(f"\\{word}{{") == 1 for word in ("caption", "label"))
         assert "phantom" in latex
         assert latex.count("{") == latex.count("}")
+
+
+def test_a_cell_with_bars_or_line_breaks_does_not_break_markdown():
+    table = Table("t", "A caption.", ("nodule", "reason"), (("a", "one | two\nthree"),))
+    assert "| a | one \\| two three |" in table.markdown()
 
 
 def test_latex_keeps_signs_and_escapes_markup():
@@ -119,9 +125,13 @@ def test_latex_keeps_signs_and_escapes_markup():
 def test_counts_that_differ_between_metrics_are_told_in_order():
     metrics = (metric_of("dsc"), metric_of("hd_mm"))
     line = Line(("m",), (Entry(Summary(1.0, 0.5, 3, 0)), Entry(Summary(2.0, math.nan, 1, 2), Published(9.0, 0.5))))
-    table = Table("t", "c", ("method",), metrics, (line, Line(("x",), (Entry(None), Entry(None)))))
-    assert table.columns == ("method", "DSC", "HD, mm", "paper", "n", "failed")
-    assert table.cells() == [("m", "1.000 ± 0.500", "2.00", "9.00 ± 0.50", "3, 1", "0, 2"), ("x", *["–"] * 5)]
+    table = metric_table("t", "c", ("method",), metrics, (line, Line(("x",), (Entry(None), Entry(None)))))
+    assert table.columns == ("method", "DSC", "HD, mm", "n", "failed")
+    assert table.rows == (
+        ("m", "1.000 ± 0.500", "2.00", "3, 1", "0, 2"),
+        ("m, paper", "–", "9.00 ± 0.50", "50", "–"),
+        ("x", *["–"] * 4),
+    )
 
 
 def test_statistics_csv_has_every_comparison(results):
@@ -159,7 +169,9 @@ def test_bins_by_gap_and_diameter_count_every_nodule(results):
     assert {row[0] for row in gap.rows} == {">= 4 mm"}  # 5 slices of 1 mm
     # diameters 9, 10 and 11 mm
     counts = {row[0]: row[-2] for row in diameter.rows if row[1] == "linear"}
-    assert counts == {"< 10 mm": "1", "10 to 20 mm": "2"}
+    assert counts == {"10 to 20 mm": "2"}
+    alone = [row for row in diameter.rows if row[0] == "< 10 mm"]
+    assert alone == [("< 10 mm", "one nodule: no mean", *["–"] * 6, "1", "–")]
 
 
 def test_numbers_are_printed_as_papers_do():

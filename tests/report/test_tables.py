@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bundle.report.tables.study_tables import main_figures, summary_csv, summary_markdown, write_tables
+from bundle.report.tables.study_tables import main_figures, summary_csv, write_tables
 from bundle.report.tidy import read_rows, summarise_rows
 from bundle.store import ResultStore
 
@@ -26,30 +26,6 @@ def row(metric, value, slices="unobserved", region="global", threshold=None):
 
 def rows_of(method, values, **place):
     return [{"nodule_id": str(i), "method": method, **row("psnr", v, **place)} for i, v in enumerate(values)]
-
-
-def test_markdown_has_mean_sd_n_and_failed_beside_each_value():
-    text = summary_markdown(summarise_rows(rows_of("linear", [20.0, 22.0, math.nan])), ["linear"], "phantom", 3, [])
-    assert "| linear | – | – | – | – | – | – | 21.00 ± 1.41 | 2 | 1 | – | – | – |" in text
-    headings = [line for line in text.splitlines() if line.startswith("#") and "Failures" not in line]
-    assert headings
-    assert all("phantom" in line for line in headings)
-
-
-def test_ct_is_not_called_phantom():
-    text = summary_markdown(summarise_rows(rows_of("linear", [20.0])), ["linear"], "lidc", 1, [])
-    assert "phantom" not in text
-
-
-def test_a_reason_with_bars_does_not_break_the_table_of_failures():
-    failures = [{"nodule_id": "a", "method": "linear", "reason": "one | two\nthree"}]
-    assert "| a | linear | one \\| two three |" in summary_markdown({}, ["linear"], "lidc", 1, failures)
-
-
-def test_hausdorff_is_that_of_the_whole_crop():
-    rows = [{"nodule_id": "a", "method": "cubic", **row("hd_mm", 3.25, "all", "roi", -400.0)}]
-    text = summary_markdown(summarise_rows(rows), ["cubic"], "lidc", 1, [])
-    assert text.count("| cubic | -400 | – | – | – | 3.25 | 1 | 0 | – | – | – |") == 3
 
 
 def test_csv_has_every_summary():
@@ -92,5 +68,4 @@ def test_files_keep_the_order_of_nodules_and_methods(tmp_path):
 
 @pytest.mark.parametrize("kind", ["phantom", "lidc"])
 def test_no_rows_at_all_is_no_crash(kind):
-    assert "None." in summary_markdown({}, ["linear"], kind, 0, [])
     assert main_figures({}, ["linear"], kind).splitlines()[-1].split() == ["linear", *["–"] * 5, "0", "0"]

@@ -74,7 +74,7 @@ def test_two_shards_give_the_same_metrics_as_one_process(nodule_folder, tmp_path
         printed = capsys.readouterr().out
         assert (tmp_path / "two" / "metrics.csv").exists() is (rank == 1)
         assert ("shards [1] are not yet" in printed) is (rank == 0)
-    for name in ("metrics.csv", "texture.csv", "failures.csv", "summary.md"):
+    for name in ("metrics.csv", "texture.csv", "failures.csv", "tables/table1.md"):
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 

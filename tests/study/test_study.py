@@ -51,7 +51,8 @@ def test_files_and_columns(nodule_folder, tmp_path):
         seen = nib.load(out / "nodules" / nodule / "truth" / "observed.nii.gz")
         np.testing.assert_array_equal(np.asarray(seen.dataobj), np.asarray(truth.dataobj)[..., ::5])
         np.testing.assert_allclose(seen.affine @ [1, 2, 1, 1], truth.affine @ [1, 2, 5, 1])
-    assert "## Table 1" in (out / "summary.md").read_text()
+    for name in ("table1", "table3", "methods"):
+        assert (out / "tables" / f"{name}.md").read_text().startswith(("Table", "PSNR"))
     with (out / "summary.csv").open() as file:
         assert {"mean", "sd", "n", "n_failed", "data"} <= set(next(csv.DictReader(file)))
     assert json.loads((out / "study.json").read_text())["methods"]["siren"]["options"]["epochs"] == 2

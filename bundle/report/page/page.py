@@ -19,30 +19,30 @@ import jinja2
 from bundle.inferers.registry import label
 from bundle.metrics import explain_undefined
 from bundle.report.figures.draw import Drawn
-from bundle.report.page.nodule_page import MAIN_COLUMNS, nodule_page, seconds_text, threshold_of
+from bundle.report.page.nodule_page import nodule_page, seconds_text
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.tables.statistics_tables import PlainTable
-from bundle.report.tables.text_table import DASH, Table
+from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
+from bundle.report.tables.paper_tables import MAIN_TABLES
+from bundle.report.tables.table import DASH, Table
+from bundle.report.tables.write import Tables
 from bundle.version import __version__
 
 
 def report_html(
     results: StudyResults,
-    tables: Sequence[Table],
-    comparisons: Sequence[PlainTable],
+    tables: Tables,
+    comparisons: Sequence[Table],
     figures: Sequence[Drawn],
     left_out: Sequence[str] = (),
-    uncertain: Sequence[Table] = (),
 ) -> str:
     """The whole page.
 
     Args:
         results: of the study.
-        tables: the paper's, ours beside.
+        tables: those that are in ``tables/`` too.
         comparisons: further tables.
         figures: in the order of the page.
         left_out: what could not be shown, one sentence each.
-        uncertain: tables of uncertainty.
 
     Returns:
         HTML that opens from disk, with a script or without.
@@ -58,9 +58,9 @@ def report_html(
         sentences=list(_sentences(results)),
         cohort=_cohort(results, nodules),
         protocol=_protocol(results),
-        tables=[PlainTable(table.caption, table.columns, tuple(table.cells())) for table in tables],
-        uncertainty=[PlainTable(table.caption, table.columns, tuple(table.cells())) for table in uncertain],
-        main_tables=sum(len(table.name) == len("table1") for table in tables),
+        tables=tables,
+        main_tables=[table for table in tables.paper if table.name in MAIN_TABLES],
+        more_tables=[table for table in tables.paper if table.name not in MAIN_TABLES],
         statistics=comparisons,
         figures=figures,
         nodules=nodules,

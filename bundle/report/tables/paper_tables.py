@@ -1,4 +1,4 @@
-"""The paper's Tables 1, 2 and 3 over a study's nodules, with the paper's values in a column beside ours.
+"""The paper's Tables 1, 2 and 3 over a study's nodules, with the paper's values in a row below ours.
 
 Each table comes for all unobserved slices, and again without the slices beyond the last observed one, where methods
 extrapolate; Table 3 also for the whole crop.
@@ -6,16 +6,14 @@ extrapolate; Table 3 also for the whole crop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from bundle.metrics.table import Metric, metric_of, metrics_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.paper import PAPER, PAPER_NODULES, published
-from bundle.report.tables.text_table import DASH, Entry, Line, Table
-from bundle.store import ResultStore
+from bundle.report.tables.table import DASH, Entry, Line, Table, metric_table
 
 REGIONS = {"global": "field of view", "tumour": "tumour"}
 TITLES = {1: "Table 1. Brightness", 2: "Table 2. Texture", 3: "Table 3. Shape"}
+MAIN_TABLES = tuple(f"table{number}" for number in TITLES)
 SLICES = {
     "unobserved": "all unobserved slices",
     "interpolated": "unobserved slices between observed ones",
@@ -32,21 +30,12 @@ def paper_tables(results: StudyResults) -> list[Table]:
     main: list[Table] = []
     others: list[Table] = []
     for number in TITLES:
-        measured = [slices for slices in SLICES if _table(results, number, slices, "", False).lines]
+        measured = [slices for slices in SLICES if _table(results, number, slices, "", False).rows]
         for i, slices in enumerate(measured):
             suffix = f"_{slices}" if i else ""
             with_paper = i == 0 or (number == 3 and slices == "all")
             (others if i else main).append(_table(results, number, slices, suffix, with_paper))
     return main + others
-
-
-def write_paper_tables(results: StudyResults, tables: Sequence[Table]) -> None:
-    """Write each table to ``tables/`` of the output folder as .md, .csv and .tex."""
-    store = ResultStore(results.root)
-    (results.root / "tables").mkdir(exist_ok=True)
-    for table in tables:
-        for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-            store.write_text(f"tables/{table.name}.{ending}", text)
 
 
 def _textured(results: StudyResults) -> tuple[str, ...]:
@@ -69,7 +58,7 @@ def _table(results: StudyResults, number: int, slices: str, suffix: str, with_pa
     counts = {(s.n, s.n_failed) for line in lines for entry in line.entries if (s := entry.ours)}
     if len(counts) > 1:
         caption += " n, failed: where they differ between metrics, in the order of the columns."
-    return Table(f"table{number}{suffix}", caption, heads, metrics, tuple(lines))
+    return metric_table(f"table{number}{suffix}", caption, heads, metrics, lines)
 
 
 def _region_lines(

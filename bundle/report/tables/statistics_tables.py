@@ -1,40 +1,25 @@
-"""Statistics of a study as tables: pairs of methods, the paper's tests of texture, results by gap and diameter.
-
-The *reference* is the paper's baseline, ``cubic``; where it did not run, the first method.
-"""
+"""Statistics of a study as tables: pairs of methods, the paper's tests of texture, results by gap and diameter."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bundle.inferers.registry import label
-from bundle.report.page.nodule_page import MAIN_COLUMNS, threshold_of
+from bundle.report.options import ReportOptions
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.comparison import Comparison, by_bins, compare_methods, sd_ratio_tests
 from bundle.report.statistics.tests import Test
+from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
 from bundle.report.tables.paper import SD_RATIO_TESTS
 from bundle.report.tables.paper_tables import SLICES
-from bundle.report.tables.text_table import DASH
-from bundle.report.tidy import Summary, to_csv
+from bundle.report.tables.table import DASH, Table, signed
+from bundle.report.tidy import to_csv
 from bundle.store import ResultStore
 
 GAP_EDGES_MM = (3.0, 4.0)
 DIAMETER_EDGES_MM = (10.0, 20.0)
-REFERENCE = "cubic"
-
-
-@dataclass(frozen=True)
-class PlainTable:
-    """A table of text: caption, labels of its columns, rows; a long one is folded away under its title."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    title: str = ""
-    long: bool = False
 
 
 def write_statistics(results: StudyResults) -> list[Comparison]:
@@ -51,13 +36,17 @@ def write_statistics(results: StudyResults) -> list[Comparison]:
     return found
 
 
-def statistics_tables(results: StudyResults, comparisons: Sequence[Comparison]) -> list[PlainTable]:
+def statistics_tables(
+    results: StudyResults, comparisons: Sequence[Comparison], options: ReportOptions | None = None
+) -> list[Table]:
     """The tables that the page shows; empty ones are left out."""
-    tables = [_against_reference(results, comparisons), _sd_ratio(results), _all_pairs(results, comparisons)]
+    reference = (options or ReportOptions()).reference_in(results)
+    tables = [_against(results, comparisons, reference), _sd_ratio(results)]
+    tables.append(_pairs(results, comparisons, "Every pair of methods"))
     gaps = {name: facts.gap_mm for name, facts in results.facts.items()}
     diameters = {name: facts.diameter_mm or math.nan for name, facts in results.facts.items()}
-    tables.append(_bins(results, gaps, GAP_EDGES_MM, "gap between observed slices"))
-    tables.append(_bins(results, diameters, DIAMETER_EDGES_MM, "diameter of the nodule"))
+    tables.append(_strata(results, gaps, GAP_EDGES_MM, "gap between observed slices"))
+    tables.append(_strata(results, diameters, DIAMETER_EDGES_MM, "diameter of the nodule"))
     return [table for table in tables if table.rows]
 
 
@@ -73,28 +62,10 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def signed(value: float, decimals: int) -> str:
-    """A difference with its sign; nothing that rounds to nought has one.
-
-    Example:
-        >>> signed(0.126, 2), signed(-0.0001, 2), signed(float("nan"), 2)
-        ('+0.13', '0.00', '–')
-    """
-    if math.isnan(value):
-        return DASH
-    rounded = round(value, decimals)
-    return f"{rounded:+.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
-
-
-def _against_reference(results: StudyResults, comparisons: Sequence[Comparison]) -> PlainTable:
-    """Every method minus the paper's baseline."""
-    reference = REFERENCE if REFERENCE in results.methods else results.methods[0]
+def _against(results: StudyResults, comparisons: Sequence[Comparison], reference: str) -> Table:
+    """Every method minus the reference."""
     turned = [c if c.second == reference else _turn(c) for c in comparisons if reference in (c.first, c.second)]
-    return _pairs(results, turned, f"Every method minus {label(reference)}", long=False)
-
-
-def _all_pairs(results: StudyResults, comparisons: Sequence[Comparison]) -> PlainTable:
-    return _pairs(results, comparisons, "Every pair of methods", long=len(results.methods) > 2)
+    return _pairs(results, turned, f"Every method minus {label(reference)}")
 
 
 def _turn(c: Comparison) -> Comparison:
@@ -104,7 +75,7 @@ def _turn(c: Comparison) -> Comparison:
     )
 
 
-def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str, long: bool) -> PlainTable:
+def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str) -> Table:
     rows: list[tuple[str, ...]] = []
     for column in MAIN_COLUMNS:
         for c in comparisons:
@@ -125,7 +96,7 @@ def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str,
         "Wilcoxon's signed-rank test with Holm's correction over all pairs of methods. Every slice set, region and "
         "threshold is in statistics.csv."
     )
-    return PlainTable(caption, columns, tuple(rows), title, long)
+    return Table("", caption, columns, tuple(rows), heads=2, title=title)
 
 
 def _with_remarks(
@@ -137,7 +108,7 @@ def _with_remarks(
     return columns, [row[:-1] for row in rows]
 
 
-def _sd_ratio(results: StudyResults) -> PlainTable:
+def _sd_ratio(results: StudyResults) -> Table:
     measured = {row["slices"] for row in results.texture}
     slices = next((name for name in SLICES if name in measured), "unobserved")
     against_one, pairs = sd_ratio_tests(results.texture, slices, methods=results.density_methods)
@@ -152,7 +123,7 @@ def _sd_ratio(results: StudyResults) -> PlainTable:
         f"t-tests of the sd ratio in the tumour on {SLICES[slices]} ({results.kind_words}): one-sample against 1, "
         "paired between methods; not corrected for several tests, as in the paper."
     )
-    return PlainTable(caption, columns, tuple(rows))
+    return Table("", caption, columns, tuple(rows), title="The paper's tests of texture")
 
 
 def _test_cells(test: Test) -> tuple[str, ...]:
@@ -165,10 +136,14 @@ def _paper_cells(key: str) -> tuple[str, str]:
     return (DASH if t is None else f"{t:.3f}", p or DASH)
 
 
-def _bins(results: StudyResults, covariate: dict[str, float], edges: Sequence[float], words: str) -> PlainTable:
+def _strata(results: StudyResults, covariate: dict[str, float], edges: Sequence[float], words: str) -> Table:
+    """Means by stratum; one nodule is no group: its stratum says so and has no mean."""
     binned = by_bins(results.rows, covariate, edges)
     rows = []
     for name in dict.fromkeys(key[0] for key in binned):
+        if max(s.n + s.n_failed for key, s in binned.items() if key[0] == name) == 1:
+            rows.append((name, "one nodule: no mean", *[DASH] * len(MAIN_COLUMNS), "1", DASH))
+            continue
         for method in results.methods:
             found = [
                 binned.get((name, method, c.slices, c.region, threshold_of(results, method, c), c.metric))
@@ -176,13 +151,9 @@ def _bins(results: StudyResults, covariate: dict[str, float], edges: Sequence[fl
             ]
             known = [summary for summary in found if summary]
             if known:
-                cells = [_summary_text(s, c.decimals) for s, c in zip(found, MAIN_COLUMNS, strict=True)]
+                cells = [s.text(c.decimals) if s else DASH for s, c in zip(found, MAIN_COLUMNS, strict=True)]
                 n = max(summary.n for summary in known)
                 rows.append((name, label(method), *cells, str(n), str(known[0].n + known[0].n_failed - n)))
     columns = (words, "method", *(column.label for column in MAIN_COLUMNS), "n", "failed")
     caption = f"Results by {words} ({results.kind_words}): mean ± sd over nodules; n of the metric with most values."
-    return PlainTable(caption, columns, tuple(rows))
-
-
-def _summary_text(summary: Summary | None, decimals: int) -> str:
-    return summary.text(decimals) if summary else DASH
+    return Table("", caption, columns, tuple(rows), heads=2, title=f"By {words}")

@@ -1,25 +1,17 @@
-"""The study's tables: ``metrics.csv``, the paper's Tables 1 and 3, failures and timings.
-
-Table 1 holds the radiometric errors over the field of view and in the tumour, Table 3 the geometric
-agreement at each threshold. Every mean comes with its sd, n and n failed.
-"""
+"""The study's files of values: metrics, texture, uncertainty, summaries, failures and timings; figures to print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from bundle.metrics.table import metric_of, metrics_of
-from bundle.report.tables.text_table import markdown_table
+from bundle.metrics.table import metric_of
+from bundle.report.results import KINDS
+from bundle.report.tables.table import DASH, Table
 from bundle.report.tidy import KEY, Summary, summarise_rows, to_csv
 from bundle.store import ResultStore
 
 REGIONS = {"global": "over the field of view", "tumour": "in the tumour"}
-SLICES = {
-    "unobserved": "all unobserved slices",
-    "interpolated": "unobserved slices between observed ones",
-    "all": "the whole crop",
-}
 
 Summaries = Mapping[tuple, Summary]
 
@@ -84,7 +76,6 @@ def write_tables(
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)
     store.write_text("summary.csv", summary_csv(summaries, kind))
-    store.write_text("summary.md", summary_markdown(summaries, names, kind, len(outcomes), failures))
     return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(uncertainty), names)
 
 
@@ -136,7 +127,7 @@ def coverage_lines(summaries: Summaries, methods: Sequence[str]) -> str:
 
 
 def summary_csv(summaries: Summaries, kind: str) -> str:
-    """One row a summary: table, data, method, slices, region, threshold_hu, metric, mean, sd, n, n_failed."""
+    """One row a summary: number of the paper's table, data, the keys of tidy rows, mean, sd, n, n_failed."""
     columns = ("table", "data", *KEY, "mean", "sd", "n", "n_failed")
     return to_csv(
         (
@@ -149,56 +140,9 @@ def summary_csv(summaries: Summaries, kind: str) -> str:
     )
 
 
-def summary_markdown(
-    summaries: Summaries, methods: Sequence[str], kind: str, nodules: int, failures: Sequence[Mapping[str, Any]]
-) -> str:
-    """Tables 1 and 3 as Markdown, and the list of failures."""
-    lines = [f"# Summary of {nodules} nodules ({data_words(kind)})", ""]
-    lines += ["Mean ± sd over nodules; n and n failed beside each.", ""]
-    for slices in ("unobserved", "interpolated"):
-        for region, words in (("global", "field of view"), ("tumour", "tumour")):
-            lines += [f"## Table 1, {words}, {SLICES[slices]} ({data_words(kind)})", ""]
-            lines += _table(
-                [metric.heading() for metric in metrics_of("radiometric")],
-                {
-                    (name,): [
-                        (summaries.get((name, slices, region, None, metric.name)), metric.decimals)
-                        for metric in metrics_of("radiometric")
-                    ]
-                    for name in methods
-                },
-                ["method"],
-            )
-    thresholds = sorted({key[3] for key in summaries if key[3] is not None})
-    for slices in ("unobserved", "interpolated", "all"):
-        lines += [f"## Table 3, {SLICES[slices]} ({data_words(kind)})", ""]
-        body = {}
-        for name in methods:
-            for threshold in (None, *thresholds):
-                cells = [
-                    # a metric such as the Hausdorff distance is of the whole crop
-                    (
-                        summaries.get((name, "all" if m.whole_volume else slices, "roi", threshold, m.name)),
-                        m.decimals,
-                    )
-                    for m in metrics_of("geometric")
-                ]
-                if any(s is not None for s, _ in cells):
-                    body[name, "–" if threshold is None else f"{threshold:g}"] = cells
-        lines += _table([metric.heading() for metric in metrics_of("geometric")], body, ["method", "HU >"])
-    lines += [f"## Failures ({len(failures)})", ""]
-    if failures:
-        columns = ("nodule_id", "method", "reason")
-        lines += [markdown_table(("nodule", "method", "reason"), [[f[c] for c in columns] for f in failures])]
-    else:
-        lines += ["None."]
-    return "\n".join(lines) + "\n"
-
-
 def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str:
     """A few columns for the terminal: PSNR and SSIM, DSC at -400 HU or of the mask, Hausdorff distance."""
-    header = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD, mm", "n", "failed")
-    table: list[tuple[str, ...]] = [header]
+    rows: list[tuple[str, ...]] = []
     for name in methods:
         threshold = -400 if (name, "all", "roi", -400, "hd_mm") in summaries else None
         keys = [
@@ -208,34 +152,11 @@ def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str
             (name, "unobserved", "roi", threshold, "dsc"),
             (name, "all", "roi", threshold, "hd_mm"),
         ]
-        cells = [summaries[key].text(metric_of(key[4]).decimals) if key in summaries else "–" for key in keys]
-        counts = summaries.get((name, "unobserved", "global", None, "psnr")) or summaries.get(keys[3])
+        cells = [summaries[key].text(metric_of(key[4]).decimals) if key in summaries else DASH for key in keys]
+        counts = summaries.get(keys[0]) or summaries.get(keys[3])
         n, failed = (counts.n, counts.n_failed) if counts else (0, 0)
-        table.append((name, *cells, str(n), str(failed)))
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-    title = f"unobserved slices, mean ± sd over nodules ({data_words(kind)}); DSC and HD of density methods at -400 HU"
-    body = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-    return "\n".join([title, *body])
-
-
-def data_words(kind: str) -> str:
-    """What the figures were made from, so that no phantom is taken for a patient."""
-    return "phantom data, not CT" if kind == "phantom" else "CT"
-
-
-def _table(
-    labels: Sequence[str], body: Mapping[tuple, Sequence[tuple[Summary | None, int]]], heads: Sequence[str]
-) -> list[str]:
-    columns = [*heads]
-    for label in labels:
-        columns += [label, "n", "failed"]
-    rows = []
-    for head, cells in body.items():
-        fields = [*head]
-        for summary, decimals in cells:
-            if summary is None:
-                fields += ["–", "–", "–"]
-            else:
-                fields += [summary.text(decimals), str(summary.n), str(summary.n_failed)]
-        rows.append(fields)
-    return [markdown_table(columns, rows), ""]
+        rows.append((name, *cells, str(n), str(failed)))
+    columns = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD, mm", "n", "failed")
+    data = KINDS.get(kind, "data of unknown kind")
+    caption = f"unobserved slices, mean ± sd over nodules ({data}); DSC and HD of density methods at -400 HU"
+    return f"{caption}\n{Table('', caption, columns, tuple(rows)).text()}"

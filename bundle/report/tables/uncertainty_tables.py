@@ -8,7 +8,7 @@ from __future__ import annotations
 from bundle.metrics.table import metric_of, metrics_of
 from bundle.report.results import StudyResults
 from bundle.report.tables.paper_tables import REGIONS, SLICES
-from bundle.report.tables.text_table import Entry, Line, Table
+from bundle.report.tables.table import Entry, Line, Table, metric_table
 
 SHOWN_LEVEL = 0.9
 
@@ -47,7 +47,6 @@ def uncertainty_tables(results: StudyResults) -> list[Table]:
         )
         if lines:
             suffix = "" if slices == "unobserved" else f"_{slices}"
-            tables.append(
-                Table(f"table_uncertainty{suffix}", caption, ("region", "method"), tuple(metrics), tuple(lines))
-            )
+            name = f"table_uncertainty{suffix}"
+            tables.append(metric_table(name, caption, ("region", "method"), tuple(metrics), lines))
     return tables

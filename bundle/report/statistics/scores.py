@@ -20,12 +20,10 @@ from bundle.inferers.registry import names_of
 from bundle.metrics.table import metric_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.tests import bootstrap_interval, paired_difference
-from bundle.report.tables.statistics_tables import REFERENCE
 from bundle.report.tidy import summarise
 
 # what looks at no other patient; of those, the ones that are in the study
 BASELINES = names_of("density", sees_patients=False)
-SHAPE_REFERENCE = "morphological"
 BOTH = "both"
 SHAPE_PLACES = (("unobserved", "dsc"), ("all", "dsc"), ("all", "hd_mm"), ("unobserved", "arve"))
 ROUNDING = 1e-7
@@ -33,7 +31,7 @@ ROUNDING = 1e-7
 
 @dataclass(frozen=True)
 class Score:
-    """One method at one place; a row of ``methods.csv``.
+    """One method at one place.
 
     Attributes:
         method: its name.
@@ -101,8 +99,8 @@ def chosen_nodules(results: StudyResults, min_slices: int = 0) -> list[str]:
 def density_scores(
     results: StudyResults,
     nodules: Sequence[str],
-    reference: str = REFERENCE,
-    baselines: Sequence[str] | None = None,
+    reference: str,
+    baselines: Sequence[str],
     slices: str = "interpolated",
     seed: int = 0,
 ) -> list[Score]:
@@ -112,7 +110,7 @@ def density_scores(
         results: of the study.
         nodules: to look at.
         reference: that differences are taken to.
-        baselines: names; None: those of ``BASELINES`` that are in the study.
+        baselines: methods that one should beat; may be none.
         slices: ``interpolated`` or ``unobserved``.
         seed: of the bootstrap.
 
@@ -124,8 +122,6 @@ def density_scores(
     """
     methods = results.density_methods
     chosen_names([reference], methods, "reference")
-    if baselines is None:
-        baselines = [name for name in BASELINES if name in methods]
     rivals = chosen_names(list(baselines), methods, "baselines") if baselines else []
     scores = []
     for method in methods:
@@ -149,9 +145,7 @@ def density_scores(
     return scores
 
 
-def shape_scores(
-    results: StudyResults, nodules: Sequence[str], reference: str = SHAPE_REFERENCE, seed: int = 0
-) -> list[Score]:
+def shape_scores(results: StudyResults, nodules: Sequence[str], reference: str, seed: int = 0) -> list[Score]:
     """Every shape method's DSC, Hausdorff distance (mm) and ARVE; every other one is a rival.
 
     Args:

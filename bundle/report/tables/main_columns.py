@@ -1,0 +1,48 @@
+"""The metrics that stand for a method at a glance, and where their values are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bundle.metrics.table import metric_of
+from bundle.report.results import StudyResults
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric in a table of nodules or methods: where its value is found, and where in words."""
+
+    metric: str
+    slices: str
+    region: str
+    where: str = ""
+
+    @property
+    def label(self) -> str:
+        """Of the column, with the unit."""
+        return metric_of(self.metric).heading(self.where)
+
+    @property
+    def decimals(self) -> int:
+        """Of its values."""
+        return metric_of(self.metric).decimals
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more is better, not less."""
+        return metric_of(self.metric).better == "higher"
+
+
+MAIN_COLUMNS = (
+    Column("psnr", "unobserved", "global", "field"),
+    Column("psnr", "unobserved", "tumour", "tumour"),
+    Column("ssim", "unobserved", "tumour", "tumour"),
+    Column("dsc", "unobserved", "roi"),
+    Column("hd_mm", "all", "roi"),
+    Column("arve", "unobserved", "roi"),
+)
+
+
+def threshold_of(results: StudyResults, method: str, column: Column) -> float | None:
+    """The threshold at which a column is read: the main one for density methods, none for others."""
+    return results.main_threshold if column.region == "roi" and method in results.density_methods else None

@@ -1,0 +1,42 @@
+"""The tables that stand as files in ``tables/`` of a study's output folder, one call for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bundle.report.options import ReportOptions
+from bundle.report.results import StudyResults
+from bundle.report.tables.methods_tables import methods_tables
+from bundle.report.tables.paper_tables import paper_tables
+from bundle.report.tables.table import Table
+from bundle.report.tables.uncertainty_tables import uncertainty_tables
+from bundle.store import ResultStore
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a study: the paper's, of uncertainty, of the methods side by side."""
+
+    paper: Sequence[Table]
+    uncertainty: Sequence[Table]
+    methods: Sequence[Table]
+
+
+def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables:
+    """Make all tables and write each to ``tables/`` as .md, .csv and .tex.
+
+    Args:
+        results: of the study.
+        options: of the tables of methods.
+
+    Raises:
+        InputError: an option names what is not in the study, or the folder can't be written.
+    """
+    made = Tables(paper_tables(results), uncertainty_tables(results), methods_tables(results, options))
+    store = ResultStore(results.root)
+    (store.root / "tables").mkdir(exist_ok=True)
+    for table in (*made.paper, *made.uncertainty, *made.methods):
+        for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
+            store.write_text(f"tables/{table.name}.{ending}", text)
+    return made
