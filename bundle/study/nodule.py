@@ -165,7 +165,7 @@ class NoduleWork:
         if calibration is None:
             made.notes.append(
                 f"{name} expects errors, but has no calibration: its intervals are not measured; make it by "
-                "scripts/calibrate_uncertainty.py"
+                "configs/calibrate.json"
             )
         intervals = None if calibration is None else calibration.intervals
         measured = (case.truth_hu, case.mask, case.observed, intervals, case.axis)

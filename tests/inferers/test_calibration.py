@@ -184,7 +184,7 @@ def test_a_broken_file_is_told_in_one_sentence(tmp_path, entry):
 
 
 def test_an_absent_file_and_one_that_is_no_json(tmp_path):
-    with pytest.raises(InputError, match=r"does not exist: make it by scripts/calibrate_uncertainty\.py"):
+    with pytest.raises(InputError, match=r"does not exist: make it by configs/calibrate\.json"):
         read_calibrations(tmp_path / "none.json")
     (tmp_path / "u.json").write_text("{")
     with pytest.raises(InputError, match="is no calibration as scripts"):

@@ -94,7 +94,7 @@ def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibrat
     """Read the calibration of every method that has one.
 
     Args:
-        path: a file as ``scripts/calibrate_uncertainty.py`` writes it.
+        path: a file as ``configs/calibrate.json`` writes it.
 
     Raises:
         InputError: no such file, or one of another form.
@@ -108,12 +108,12 @@ def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibrat
         methods = json.loads(file.read_text(encoding="utf-8"))["methods"]
         return {name: _read(entry) for name, entry in methods.items()}
     except FileNotFoundError:
-        raise InputError(f"{file} does not exist: make it by scripts/calibrate_uncertainty.py") from None
+        raise InputError(f"{file} does not exist: make it by configs/calibrate.json") from None
     except InputError as fault:
         raise InputError(f"{file} is no calibration: {fault}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise InputError(
-            f"{file} is no calibration as scripts/calibrate_uncertainty.py writes it ({type(fault).__name__}: {fault})"
+            f"{file} is no calibration as configs/calibrate.json writes it ({type(fault).__name__}: {fault})"
         ) from fault
 
 
@@ -131,7 +131,7 @@ def load_calibration(method: str, path: str | Path = UNCERTAINTY_FILE) -> Calibr
     if method not in known:
         raise InputError(
             f"{path} has no calibration of {method} (it has those of {', '.join(known) or 'no method'}): "
-            "make it by scripts/calibrate_uncertainty.py"
+            "make it by configs/calibrate.json"
         )
     return known[method]
 

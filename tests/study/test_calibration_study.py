@@ -1,58 +1,58 @@
-"""The script that calibrates expected errors: what it writes covers nodules of other patients, and what it refuses."""
+"""The config that calibrates expected errors: what it writes covers nodules of other patients, and what it refuses."""
 
 import json
 import os
 import subprocess
 import sys
 
-import calibrate_uncertainty
 import numpy as np
 import pytest
 from helpers.configs import make_study
 from helpers.nodules import ROOT, small_nodule, write_nodule
+from monai.bundle import ConfigParser
 
 from bundle.inferers import load_calibration, read_calibrations
 from bundle.report.tidy import read_rows
 
-SCRIPT = ROOT / "scripts" / "calibrate_uncertainty.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    return calibrate_uncertainty
+CONFIGS = [str(ROOT / "configs" / f"{name}.json") for name in ("study", "calibrate")]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Ten patients of one or two nodules, and a study's config that knows the tests' methods."""
+    """Ten patients of one or two nodules, and an overlay that knows the tests' methods."""
     root = tmp_path_factory.mktemp("calibration")
     for patient in range(10):
         for k in range(1 + patient % 2):
             hu, mask = small_nodule((24, 22, 17), seed=10 * patient + k)
             write_nodule(root / "nodules", f"LIDC-IDRI-{patient:04d}_R_{k}", hu, mask)
-    config = json.loads((ROOT / "configs" / "study.json").read_text())
-    for name in ("Unsure", "Wrong"):
-        config["inferers"][name.lower()] = {"_target_": f"helpers.unsure.{name}Inferer", "_mode_": "callable"}
-    (root / "study.json").write_text(json.dumps(config))
+    methods = {
+        f"inferers#{name.lower()}": {"_target_": f"helpers.unsure.{name}Inferer", "_mode_": "callable"}
+        for name in ("Unsure", "Wrong")
+    }
+    (root / "overlay.json").write_text(json.dumps(methods))
     return root
 
 
-def arguments(data, output, *more, methods=("unsure",)):
-    given = ["--datalist", data / "nodules", "--config", data / "study.json", "--output", output, "--workers", 1]
-    return [str(word) for word in (*given, "--methods", *methods, *more)]
+def calibrate(data, output, **options):
+    """Run the config in this process."""
+    parser = ConfigParser()
+    parser.read_config([*CONFIGS, str(data / "overlay.json")])
+    parser.update({"bundle_root": str(ROOT), "datalist": str(data / "nodules"), "output_file": str(output)})
+    parser.update({"methods": ["unsure"], "workers": 1, "device": "cpu", **options})
+    parser.get_parsed_content("run")
 
 
-def test_a_calibration_on_some_patients_covers_others_in_a_study(script, data, tmp_path, capsys):
+def test_a_calibration_on_some_patients_covers_others_in_a_study(data, tmp_path, capsys):
     output = tmp_path / "uncertainty.json"
     output.write_text(json.dumps({"methods": {"kept": {"scale": 1.0, "multipliers": {"0.9": 2.0}}}}))
-    script.main(arguments(data, output, "--folds", "0", "1", "2", "--strides", "3", "5"))
+    calibrate(data, output, folds=[0, 1, 2], strides=[3, 5], data_name="ours")
     printed = capsys.readouterr().out
-    assert "unsure        5       tumour" in printed
+    assert "unsure  5       tumour" in printed
     assert str(output) in printed
     written = json.loads(output.read_text())["methods"]
     assert set(written) == {"kept", "unsure"} == set(read_calibrations(output))
     on = written["unsure"]["calibrated_on"]
-    assert (on["data"], on["patients"], on["nodules"], on["reconstructions"]) == ("nodules", 6, 9, 18)
+    assert (on["data"], on["patients"], on["nodules"], on["reconstructions"]) == ("ours", 6, 9, 18)
     assert (on["strides"], on["folds_of_5"], on["left_out"]) == ([3, 5], [0, 1, 2], 0)
     held = written["unsure"]["coverage_of_other_patients"]
     np.testing.assert_allclose(held["all"]["global"], held["levels"], atol=0.03)
@@ -65,8 +65,7 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(script, data, t
         for kind in ("image", "mask"):
             (tmp_path / "others").mkdir(exist_ok=True)
             os.link(data / "nodules" / f"{name}_{kind}.nii.gz", tmp_path / "others" / f"{name}_{kind}.nii.gz")
-    parts = json.loads((data / "study.json").read_text())["inferers"]
-    options = {"inferers": {"unsure": parts["unsure"]}, "calibration": str(output), "stride": 4}
+    options = {**json.loads((data / "overlay.json").read_text()), "calibration": str(output), "stride": 4}
     make_study(tmp_path / "others", tmp_path / "out", ["unsure"], **options).run()
     rows = [r for r in read_rows(tmp_path / "out" / "uncertainty.csv") if r["slices"] == "unobserved"]
     for level in (50, 80, 90, 95):
@@ -77,7 +76,7 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(script, data, t
     assert np.mean(ratios) == pytest.approx(1, abs=0.12)
 
 
-def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
+def test_the_numbers_are_those_of_the_nodules_at_hand(data, tmp_path):
     """Once more by hand: one nodule, one stride, every unobserved voxel of the crop."""
     import nibabel as nib
     from helpers.unsure import UnsureInferer
@@ -86,7 +85,7 @@ def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
 
     ids, output = tmp_path / "ids.txt", tmp_path / "u.json"
     ids.write_text("LIDC-IDRI-0003_R_1\n")
-    script.main(arguments(data, output, "--ids", ids, "--strides", "5"))
+    calibrate(data, output, ids=str(ids), strides=[5])
     hu = np.asarray(nib.load(data / "nodules" / "LIDC-IDRI-0003_R_1_image.nii.gz").dataobj, dtype=float)
     truth = (hu.clip(-1000, 400) + 1000) / 1400
     z = np.arange(17.0)
@@ -110,39 +109,50 @@ def test_the_numbers_are_those_of_the_nodules_at_hand(script, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "methods", "sentence"),
+    ("options", "sentence"),
     [
-        ((), ("unsur",), "did you mean 'unsure'?"),
-        ((), ("linear",), "linear gives no expected error"),
-        ((), ("wrong",), "negative or not finite"),
-        (("--strides", "40"), ("unsure",), "1 observed slice"),
-        (("--ids", "/no/ids.txt"), ("unsure",), "/no/ids.txt can't be read"),
-        (("--ids", str(SCRIPT)), ("unsure",), "expected ids of the data's nodules"),
-        (("--folds", "7"), ("unsure",), "folds [7]"),
+        ({"methods": ["unsur"]}, "did you mean 'unsure'?"),
+        ({"methods": ["linear"]}, "linear gives no expected error"),
+        ({"methods": ["wrong"]}, "negative or not finite"),
+        ({"strides": [40]}, "1 observed slice"),
+        ({"slices": "all"}, "--slices is 'all'"),
+        ({"ids": "/no/ids.txt"}, "/no/ids.txt can't be read"),
+        ({"ids": CONFIGS[0]}, "expected ids of the data's nodules"),
+        ({"folds": [7]}, "folds [7]"),
+        ({"datalist": None}, "phantoms say nothing about errors on CT"),
     ],
 )
-def test_a_mistake_ends_with_one_sentence_and_writes_nothing(script, data, tmp_path, more, methods, sentence):
+def test_a_mistake_ends_with_one_sentence_and_writes_nothing(data, tmp_path, options, sentence):
     output = tmp_path / "uncertainty.json"
     with pytest.raises(SystemExit) as stop:
-        script.main(arguments(data, output, *more, methods=methods))
+        calibrate(data, output, **options)
     assert sentence in str(stop.value)
     assert "\n" not in str(stop.value)
     assert not output.exists()
 
 
-def test_a_broken_file_is_not_written_over(script, data, tmp_path):
+def test_a_broken_file_is_not_written_over(data, tmp_path):
     output = tmp_path / "uncertainty.json"
     output.write_text('{"methods": {"ours": {"scale": -1}}}')
     with pytest.raises(SystemExit, match="is no calibration"):
-        script.main(arguments(data, output))
+        calibrate(data, output)
     assert "ours" in output.read_text()
 
 
-def test_the_command_gives_the_same_with_two_workers(script, data, tmp_path):
+def test_the_command_gives_the_same_with_two_workers(data, tmp_path):
     one, two = tmp_path / "1.json", tmp_path / "2.json"
-    script.main(arguments(data, one, "--folds", "1", "--strides", "4"))
-    command = [sys.executable, str(SCRIPT), *arguments(data, two, "--folds", "1", "--strides", "4", "--workers", "2")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    calibrate(data, one, folds=[1], strides=[4])
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str([*CONFIGS, str(data / "overlay.json")]),
+    ]
+    command += ["--datalist", str(data / "nodules"), "--output_file", str(two), "--methods", "['unsure']"]
+    command += ["--folds", "[1]", "--strides", "[4]", "--workers", "2", "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert two.read_text() == one.read_text()

@@ -1,0 +1,115 @@
+"""What calibrations are made from, and how well one holds on other patients: the entry of a method in the file.
+
+Vocabulary: a *sample* is one method on one nodule at one stride: residuals and raw errors at unobserved voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bundle.data.windows import patient_of
+from bundle.inferers.calibration.fit import calibrate, coverage_of
+from bundle.inferers.calibration.intervals import LEVELS, Calibration
+from bundle.version import __version__
+
+REGIONS = ("global", "tumour")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One method on one nodule at one stride; of each region, (N,) values at the same unobserved voxels.
+
+    Attributes:
+        nodule_id: of the nodule.
+        stride: of the observed slices.
+        gap_mm: between them.
+        residuals: reconstruction minus truth, normalised, by region.
+        errors: the method's raw error there.
+        beyond: which of the voxels lie beyond the observed slices.
+    """
+
+    nodule_id: str
+    stride: int
+    gap_mm: float
+    residuals: Mapping[str, np.ndarray]
+    errors: Mapping[str, np.ndarray]
+    beyond: Mapping[str, np.ndarray]
+
+
+def calibrated(samples: Sequence[Sample]) -> Calibration:
+    """Calibration of a method over the field of view; each nodule and stride has the same weight.
+
+    Raises:
+        InputError: as :func:`bundle.inferers.calibrate`.
+    """
+    parts = ([getattr(s, name)["global"] for s in samples] for name in ("residuals", "errors", "beyond"))
+    residuals, errors, beyond = parts
+    return calibrate(residuals, errors, LEVELS, [s.gap_mm for s in samples], beyond)
+
+
+def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
+    """Coverage by stride and region, of each fifth of the patients by the calibration of the other patients.
+
+    Returns:
+        for "all" and each stride, by region, the mean over nodules for each of the levels; None where undefined, as
+        with a single patient.
+    """
+    patients = sorted({patient_of(sample.nodule_id) for sample in samples})
+    by_place: dict[tuple[str, str], list[np.ndarray]] = {}
+    for fold in range(min(FOLDS, len(patients))):
+        held = set(patients[fold::FOLDS])
+        rest = [s for s in samples if patient_of(s.nodule_id) not in held]
+        if not rest:
+            continue
+        found = calibrated(rest)
+        for sample in samples:
+            if patient_of(sample.nodule_id) in held:
+                for region in REGIONS:
+                    residuals, errors = [sample.residuals[region]], [sample.errors[region]]
+                    part = coverage_of(residuals, errors, found, [sample.gap_mm], [sample.beyond[region]])
+                    for place in ("all", str(sample.stride)):
+                        by_place.setdefault((place, region), []).append(part)
+    table: dict[str, dict[str, list[float | None]]] = {}
+    for place in ("all", *(str(stride) for stride in sorted({s.stride for s in samples}))):
+        for region in REGIONS:
+            parts = [part for part in by_place.get((place, region), []) if np.isfinite(part).all()]
+            means = np.mean(parts, axis=0) if parts else [None] * len(LEVELS)
+            table.setdefault(place, {})[region] = [None if m is None else round(float(m), 4) for m in means]
+    return table
+
+
+def entry_of(samples: Sequence[Sample], left_out: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file of calibrations says of a method.
+
+    Args:
+        samples: at least one.
+        left_out: reconstructions that failed.
+        data: what is to be told of the nodules.
+
+    Returns:
+        plain values for JSON; :func:`bundle.inferers.read_calibrations` reads them.
+
+    Raises:
+        InputError: as :func:`bundle.inferers.calibrate`.
+    """
+    found = calibrated(samples)
+    return {
+        "scale": found.scale,
+        "gap_power": found.gap_power,
+        "beyond": found.beyond,
+        "multipliers": {f"{level:g}": q for level, q in found.intervals.items()},
+        "calibrated_on": {
+            **data,
+            "nodules": len({s.nodule_id for s in samples}),
+            "patients": len({patient_of(s.nodule_id) for s in samples}),
+            "reconstructions": len(samples),
+            "left_out": left_out,
+        },
+        "coverage_of_other_patients": {"levels": list(LEVELS), **held_out_coverage(samples)},
+        "made_by": f"configs/calibrate.json {__version__}",
+    }

@@ -1,0 +1,224 @@
+"""Calibrate methods' expected errors on nodules that none of them was made on: writes the file that a study reads.
+
+Every method reconstructs every nodule at several strides, cropped as in the study. One scale, the power of the gap in
+mm that it follows, and one multiplier for each level are found for all strides together, as
+:mod:`bundle.inferers.calibration.fit` has it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.data import NoduleSource
+from bundle.data.windows import in_folds
+from bundle.errors import InputError, exit_on_mistake
+from bundle.files import write_whole
+from bundle.inferers import Reconstruction, SliceInferer
+from bundle.inferers.calibration.intervals import read_calibrations
+from bundle.inferers.calibration.samples import REGIONS, Sample, entry_of
+from bundle.inferers.names import chosen_names
+from bundle.metrics import slice_region, slice_sets
+from bundle.report.tables.table import DASH, Table
+from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
+from bundle.study.workers import run_all, worker_count
+from bundle.transforms import Decimate, to_unit
+
+MAX_VOXELS = 100_000
+
+
+@dataclass
+class Sampling:
+    """What the worker processes do with a nodule: every method at every stride.
+
+    Attributes:
+        source: of the nodules.
+        crop: as in the study.
+        inferers: by name, without a calibration.
+        strides: of the observed slices.
+        slices: which slices count: "unobserved" or "interpolated".
+        seed: of the methods.
+    """
+
+    source: NoduleSource
+    crop: Crop
+    inferers: Mapping[str, SliceInferer]
+    strides: Sequence[int]
+    slices: str
+    seed: int = 0
+
+    def __call__(self, index: int, report: Callable[[str, int, int], None]) -> dict[str, list[Sample | str]]:
+        """Samples by method; the reason instead of one where a method failed."""
+        found: dict[str, list[Sample | str]] = {name: [] for name in self.inferers}
+        try:
+            cropped = self.crop(self.source[index])
+        except InputError as fault:
+            return {name: [f"{self.source.ids[index]}: {fault}"] for name in self.inferers}
+        for stride in self.strides:
+            for name, inferer in self.inferers.items():
+                try:
+                    case = case_of(cropped, Decimate(stride))
+                    made, _ = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name))
+                    found[name].append(self._sample(case, made, stride, name))
+                except InputError as fault:
+                    found[name].append(f"{self.source.ids[index]} at stride {stride}: {fault}")
+        return found
+
+    def _sample(self, case: Case, made: Reconstruction, stride: int, name: str) -> Sample:
+        if made.error is None or made.image is None:
+            raise InputError(f"{name} gives no expected error: there is nothing to calibrate")
+        sets = slice_sets(case.mask.shape[2], case.observed)
+        chosen = slice_region(case.mask.shape, sets[self.slices])
+        beyond = slice_region(case.mask.shape, sets["unobserved"] & ~sets["interpolated"])
+        residual = (made.image - to_unit(case.truth_hu)).astype(np.float32)
+        error = made.error.astype(np.float32)
+        where = {}
+        for region, inside in zip(REGIONS, (chosen, chosen & case.mask), strict=True):
+            voxels = np.flatnonzero(inside)
+            if len(voxels) > MAX_VOXELS:
+                voxels = np.random.default_rng(0).choice(voxels, MAX_VOXELS, replace=False)
+            where[region] = voxels
+        values = ({region: volume.ravel()[at] for region, at in where.items()} for volume in (residual, error, beyond))
+        return Sample(case.nodule_id, stride, stride * case.spacing[case.axis], *values)
+
+
+class CalibrationStudy:
+    """Calibrate methods on a cohort, and write what was found.
+
+    Args:
+        source: makes the source of nodules: CT, not phantoms.
+        crop: makes the dictionary transform over ``image`` and ``label``.
+        inferers: every method there is, by name, each makes its inferer.
+        methods: names of those to calibrate; each gives expected errors.
+        output_file: JSON that is written; entries of other methods in it stay.
+        strides: of the observed slices.
+        slices: which slices count: ``unobserved`` or ``interpolated``.
+        ids: text file of the nodule ids to use; None: all.
+        folds: use patients of these folds of 5 only; None: all.
+        data_name: what the file calls the nodules; None: the source's own words.
+        seed: of the methods.
+        workers: processes; None: one a core.
+        device: where networks are fitted; decides only the number of workers here.
+
+    Example:
+        >>> # python -m monai.bundle run --config_file "['configs/study.json','configs/calibrate.json']" --datalist DIR
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], NoduleSource],
+        crop: Callable[[], Crop],
+        inferers: Mapping[str, Callable[[], SliceInferer]],
+        methods: Sequence[str] | str,
+        output_file: str,
+        strides: Sequence[int] = (3, 5, 8),
+        slices: str = "unobserved",
+        ids: str | None = None,
+        folds: Sequence[int] | None = None,
+        data_name: str | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.source = source
+        self.crop = crop
+        self.inferers = inferers
+        self.methods = methods
+        self.output_file = Path(output_file).expanduser()
+        self.strides = list(strides)
+        self.slices = slices
+        self.ids = ids
+        self.folds = folds
+        self.data_name = data_name
+        self.seed = seed
+        self.workers = workers
+        self.device = device
+
+    def run(self) -> None:
+        """Calibrate, write the file, print nominal against actual coverage; a user's mistake is one sentence."""
+        exit_on_mistake(self._run)
+
+    def _run(self) -> None:
+        kept = {}
+        if self.output_file.exists():
+            read_calibrations(self.output_file)  # a broken file is told, not written over
+            kept = json.loads(self.output_file.read_text(encoding="utf-8"))["methods"]
+        if self.slices not in ("unobserved", "interpolated"):
+            raise InputError(f"--slices is {self.slices!r}, expected 'unobserved' or 'interpolated'")
+        source = self.source()
+        if source.kind == "phantom":
+            raise InputError("phantoms say nothing about errors on CT: give --datalist or --dicom_root")
+        source = chosen_nodules(source, self.ids, self.folds)
+        names = chosen_names(self.methods, list(self.inferers), "methods")
+        work = Sampling(
+            source, self.crop(), {n: self.inferers[n]() for n in names}, self.strides, self.slices, self.seed
+        )
+        workers = worker_count(self.workers, len(source), self.device)
+        done = dict(run_all(work, range(len(source)), workers, "calibration"))
+        data = {
+            "data": self.data_name or source.description,
+            "folds_of_5": None if self.folds is None else list(self.folds),
+            "strides": self.strides,
+            "slices": self.slices,
+        }
+        entries = {name: _entry(name, [one for i in sorted(done) for one in done[i][name]], data) for name in names}
+        text = json.dumps({"methods": kept | entries}, indent=1) + "\n"
+        # lists of numbers on a line of their own
+        text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+        write_whole(self.output_file, lambda path: path.write_text(text, encoding="utf-8"))
+        print(f"{coverage_table(entries).text()}\nwrote {self.output_file}")
+
+
+def chosen_nodules(source: NoduleSource, ids: str | None, folds: Sequence[int] | None) -> NoduleSource:
+    """The nodules to calibrate on: those named in a file, of patients in some folds, or all.
+
+    Raises:
+        InputError: the file can't be read or names what is not there, or no nodule is left.
+    """
+    chosen = list(range(len(source)))
+    if ids is not None:
+        try:
+            wanted = set(Path(ids).expanduser().read_text(encoding="utf-8").split())
+        except OSError as fault:
+            raise InputError(f"{ids} can't be read ({fault.strerror}): give a file of nodule ids") from fault
+        unknown = wanted - set(source.ids)
+        if unknown or not wanted:
+            raise InputError(
+                f"{ids} names {', '.join(sorted(unknown)) or 'no nodule'}: expected ids of the data's nodules"
+            )
+        chosen = [i for i in chosen if source.ids[i] in wanted]
+    if folds is not None:
+        chosen = sorted(set(chosen) & set(in_folds(source.ids, folds)))
+    if not chosen:
+        raise InputError("no nodule is both in the file of ids and in the folds: leave one of them out")
+    return NoduleSource(source.kind, [source.entries[i] for i in chosen], source.load, source.description)
+
+
+def coverage_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Nominal against actual coverage of other patients."""
+    rows: list[tuple[str, ...]] = []
+    levels: Sequence[float] = ()
+    for name, entry in entries.items():
+        held = dict(entry["coverage_of_other_patients"])
+        levels = held.pop("levels")
+        for stride, regions in held.items():
+            for region, parts in regions.items():
+                rows.append((name, stride, region, *(DASH if part is None else f"{part:.1%}" for part in parts)))
+    columns = ("method", "stride", "region", *(f"{level:.0%}" for level in levels))
+    return Table("", "Coverage of other patients.", columns, tuple(rows), heads=3)
+
+
+def _entry(name: str, found: Sequence[Sample | str], data: Mapping[str, Any]) -> dict[str, Any]:
+    samples, reasons = [s for s in found if isinstance(s, Sample)], [s for s in found if isinstance(s, str)]
+    for reason in reasons:
+        print(f"left out: {name}, {reason}", file=sys.stderr)
+    if not samples:
+        raise InputError(f"{name} gave no expected error on any nodule; the first: {reasons[0]}")
+    return entry_of(samples, len(reasons), data)
