@@ -23,6 +23,7 @@ from tqdm import tqdm
 from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.inferers import MorphologicalInferer, SignedDistanceInferer, SliceInferer, SphereDistanceInferer
 from bundle.inferers.masks.sphere import sphere_squares
+from bundle.report.tidy import aligned
 
 METHODS: dict[str, SliceInferer] = {
     "morphological": MorphologicalInferer(),
@@ -113,13 +114,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{'gap (mm)':<12}{'method':<18}{'n':>6}{'DSC':>8}{'HD (mm)':>10}{'ARVE':>8}{'end (mm)':>10}")
+    decimals = {"dsc": 3, "hd_mm": 2, "arve": 3, "end_mm": 2}
+    cells = []
     for row in rows:
         low, high = row["gap_mm"]
-        print(
-            f"{f'{low:g} to {high:g}':<12}{row['method']:<18}{row['n']:>6}{row['dsc']:>8.3f}{row['hd_mm']:>10.2f}"
-            f"{row['arve']:>8.3f}{row['end_mm']:>10.2f}"
-        )
+        figures = [f"{row[name]:.{digits}f}" for name, digits in decimals.items()]
+        cells.append((f"{low:g} to {high:g}", row["method"], str(row["n"]), *figures))
+    print(aligned(("gap (mm)", "method", "n", "DSC", "HD (mm)", "ARVE", "end (mm)"), cells, heads=2))
     return 0
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from bundle.data import load_cohort
 from bundle.data.lidc.annotations import candidate_series
 from bundle.errors import InputError, exit_on_mistake
+from bundle.report.tidy import aligned
 
 ENDPOINTS = {"aws": "https://s3.amazonaws.com", "gcs": "https://storage.googleapis.com"}
 INSTALL = 'pip install -e ".[download]" (or pip install idc-index)'
@@ -115,12 +116,13 @@ def read_index(wanted: Mapping[str, str]) -> list[Series]:
 
 def table_of(series: Sequence[Series], root: Path | None) -> str:
     """The series, their sizes and what is there of them, as text."""
-    lines = [f"{'patient':<15} {'files':>6} {'MB':>8}  {'there':<11} SeriesInstanceUID"]
+    rows = []
     for one in series:
         files = one.present(root)[0] if root else 0
         there = "complete" if root and one.complete(root) else f"{files} files" if files else "-"
-        lines.append(f"{one.patient:<15} {one.files:>6} {one.size / 1e6:>8.1f}  {there:<11} {one.uid}")
-    return "\n".join([*lines, summary_of(series)])
+        rows.append((one.patient, one.uid, str(one.files), f"{one.size / 1e6:.1f}", there))
+    table = aligned(("patient", "SeriesInstanceUID", "files", "MB", "there"), rows, heads=2)
+    return f"{table}\n{summary_of(series)}"
 
 
 def summary_of(series: Sequence[Series]) -> str:

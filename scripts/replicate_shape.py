@@ -25,6 +25,7 @@ from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clust
 from bundle.errors import InputError
 from bundle.inferers import MorphologicalInferer, ObservedSlices, SliceInferer
 from bundle.metrics import DiceScore, HausdorffMM, NoduleEvaluator, VolumeError
+from bundle.report.tidy import aligned
 from bundle.transforms import margin_in_voxels, observed_indices, published_margin
 
 STRIDE = 5
@@ -151,13 +152,12 @@ def replicate(exclude: Sequence[str] = (), offset: int = 0) -> dict[str, dict[st
 
 def table(figures: dict[str, dict[str, float]]) -> str:
     """The figures of both protocols beside the paper's, as text."""
-    lines = [f"{'Eq. 3':<22}{'n':>4}{'failed':>8}{'DSC':>16}{'HD (mm)':>16}{'ARVE':>16}"]
+    rows = []
     named = {"paper, Table 3": PAPER, "published protocol": figures["published"], "axial protocol": figures["axial"]}
     for name, found in named.items():
         cells = [f"{found[m]:.3f} ± {found[m + '_sd']:.3f}" for m in METRICS]
-        counts = f"{found.get('n', 50):>4.0f}{found.get('n_failed', '–'):>8}"
-        lines.append(f"{name:<22}{counts}" + "".join(f"{cell:>16}" for cell in cells))
-    return "\n".join(lines)
+        rows.append((name, f"{found.get('n', 50):.0f}", str(found.get("n_failed", "–")), *cells))
+    return aligned(("Eq. 3", "n", "failed", "DSC", "HD (mm)", "ARVE"), rows)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -88,6 +88,31 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) 
     return text.getvalue()
 
 
+def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]], heads: int = 1) -> str:
+    """Rows of text with their columns aligned, for a terminal.
+
+    Args:
+        columns: labels.
+        rows: cells, one for each column.
+        heads: columns that name a row: to the left, all others to the right.
+
+    Example:
+        >>> print(aligned(("method", "MAE"), [("linear", "0.1"), ("cubic", "10.1")]))
+        method   MAE
+        linear   0.1
+        cubic   10.1
+    """
+    lines = [tuple(columns), *map(tuple, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < heads else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Read a tidy file back.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bundle.metrics.table import Metric
 from bundle.report.tables.paper import PAPER_NODULES, Published
-from bundle.report.tidy import Summary, to_csv
+from bundle.report.tidy import Summary, aligned, to_csv
 
 DASH = "–"
 PAPER_HEAD = ", paper"
@@ -55,16 +55,8 @@ class Table:
         return any(cell.endswith(PAPER_HEAD) for cell in row[: self.heads])
 
     def text(self) -> str:
-        """The columns aligned, for a terminal: heads to the left, all others to the right."""
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if i < self.heads else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        """The columns aligned, for a terminal."""
+        return aligned(self.columns, self.rows, self.heads)
 
     def markdown(self) -> str:
         """Caption and table; bars and line breaks in cells are kept from breaking it."""
