@@ -24,7 +24,7 @@ import numpy as np
 from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.errors import InputError
 from bundle.inferers import MorphologicalInferer, ObservedSlices, SliceInferer
-from bundle.metrics import DiceScore, HausdorffMM, NoduleEvaluator, VolumeError
+from bundle.metrics import DiceScore, HausdorffMM, NoduleEvaluator, Truth, VolumeError
 from bundle.report.tidy import aligned
 from bundle.transforms import margin_in_voxels, observed_indices, published_margin
 
@@ -100,16 +100,9 @@ def _measure(
     observed = ObservedSlices(None, np.moveaxis(mask, axis, 2)[..., kept], along[kept], along, (first, second))
     result = (method or MorphologicalInferer()).reconstruct(observed).mask
     assert result is not None
-    rows = evaluator.rows(
-        None,
-        np.moveaxis(result, 2, axis),
-        np.zeros(mask.shape),  # a shape method is not measured on brightness
-        mask,
-        cluster.spacing,
-        kept,
-        axis,
-        cluster.slice_thickness,
-    )
+    # a shape method is not measured on brightness
+    truth = Truth(np.zeros(mask.shape), mask, cluster.spacing, kept, axis, cluster.slice_thickness)
+    rows = evaluator.rows(truth, mask=np.moveaxis(result, 2, axis))
     return {row["metric"]: row["value"] for row in rows if slices[row["metric"]] == row["slices"]}
 
 

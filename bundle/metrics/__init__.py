@@ -1,7 +1,7 @@
 """Metrics of brightness, shape, texture and uncertainty, built on monai.metrics; nan and empty masks spelled out."""
 
 from bundle.metrics.base import VolumeMetric
-from bundle.metrics.evaluator import NoduleEvaluator, explain_undefined
+from bundle.metrics.evaluator import NoduleEvaluator
 from bundle.metrics.geometric import (
     DiceScore,
     HausdorffMM,
@@ -13,6 +13,7 @@ from bundle.metrics.geometric import (
     threshold_mask,
     volume_error,
 )
+from bundle.metrics.map_evaluators import TextureEvaluator, UncertaintyEvaluator
 from bundle.metrics.radiometric import (
     RegionMAE,
     RegionMetric,
@@ -26,25 +27,24 @@ from bundle.metrics.radiometric import (
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.spectrum import Density, Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.ssim import folded_ssim, ssim_map
-from bundle.metrics.table import METRICS, Metric, metric_of, metrics_of
+from bundle.metrics.table import METRICS, Metric, explain_undefined, metric_of, metrics_of
 from bundle.metrics.texture import (
     RegionKurtosis,
     RegionMean,
     RegionSD,
     RegionSDRatio,
-    TextureEvaluator,
     kurtosis,
     mean_hu,
     sd_hu,
     sd_ratio,
 )
+from bundle.metrics.truth import Truth
 from bundle.metrics.uncertainty import (
     ErrorMapMetric,
     ErrorRankCorrelation,
     ErrorRatio,
     IntervalCoverage,
     IntervalWidth,
-    UncertaintyEvaluator,
     coverage,
     error_rank_correlation,
     error_ratio,
@@ -75,6 +75,7 @@ __all__ = [
     "RegionSSIM",
     "Spectrum",
     "TextureEvaluator",
+    "Truth",
     "UncertaintyEvaluator",
     "VolumeError",
     "VolumeMetric",

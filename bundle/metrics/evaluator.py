@@ -1,11 +1,8 @@
 """Measure one reconstruction of one nodule: every row that it adds to ``metrics.csv``.
 
-Vocabulary: a *row* has ``slices`` (unobserved, interpolated, all), ``region`` (global, tumour, roi),
-``threshold_hu``, ``metric`` and ``value``. The *truth* is the CT in HU and the readers' consensus mask; the
-reconstruction is normalised brightness (from a *density* method), a mask (from a *shape* method), or both.
-
-Density methods are measured radiometrically, and geometrically by thresholding them in HU within the true
-mask dilated by 3 mm; shape methods only geometrically, with no threshold.
+Density methods, which give normalised brightness, are measured radiometrically, and geometrically by thresholding
+them in HU within the true mask dilated by 3 mm; shape methods, which give a mask, only geometrically, with no
+threshold.
 
 The defaults are the protocol of the paper's text. Its author's code measures otherwise in five points, each
 of which is an option of :class:`NoduleEvaluator` here: ``brightness_range``, ``density_slices``,
@@ -14,7 +11,9 @@ of which is an option of :class:`NoduleEvaluator` here: ``brightness_range``, ``
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,18 +21,11 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.metrics.geometric import MaskMetric, roi_mask, threshold_mask
 from bundle.metrics.radiometric import RegionMetric
-from bundle.metrics.regions import slice_region, slice_sets
-from bundle.metrics.rows import (
-    REGIONS,
-    Place,
-    Row,
-    as_batch,
-    checked_volume,
-    exact_hu,
-    row,
-)
-from bundle.metrics.table import metric_of
-from bundle.transforms.hu import to_unit
+from bundle.metrics.regions import slice_region
+from bundle.metrics.rows import Place, Row, filled, region_places
+from bundle.metrics.table import build_metrics
+from bundle.metrics.truth import Truth
+from bundle.transforms.hu import exact_hu, to_unit
 
 BrightnessRange = Literal["window", "truth"]
 SpacingConvention = Literal["voxel", "thickness_on_rows"]
@@ -45,9 +37,10 @@ class NoduleEvaluator:
     """Measure reconstructions with a given set of metrics; every part comes from the configuration.
 
     Args:
-        radiometric: metrics of brightness by their name in the file, e.g. ``{"mae": RegionMAE()}``.
-        geometric: metrics of shape by their name, e.g. ``{"dsc": DiceScore(), "hd_mm": HausdorffMM()}``;
-            those that need the whole volume are measured on all slices only.
+        radiometric: metrics of brightness by their name in the file, e.g. ``{"mae": RegionMAE()}``; None: those of
+            :mod:`bundle.metrics.table`.
+        geometric: metrics of shape by their name, e.g. ``{"dsc": DiceScore(), "hd_mm": HausdorffMM()}``; None: as
+            above. Those that need the whole volume are measured on all slices only.
         thresholds: HU that a density reconstruction is thresholded at.
         roi_margin_mm: radius of the ball that the true mask is dilated by, to threshold within.
         hu_decimals: HU are rounded to so many decimals before a threshold, so that a voxel exactly at it is
@@ -68,17 +61,17 @@ class NoduleEvaluator:
     Example:
         >>> from bundle.metrics import DiceScore, RegionMAE
         >>> evaluator = NoduleEvaluator({"mae": RegionMAE()}, {"dsc": DiceScore()}, thresholds=[-400])
-        >>> truth = np.full((9, 9, 6), -800.0)
-        >>> truth[3:6, 3:6] = 0.0
-        >>> rows = evaluator.rows((truth + 1000) / 1400, None, truth, truth > -400, (1.0, 1.0, 1.0), [0, 5])
+        >>> hu = np.full((9, 9, 6), -800.0)
+        >>> hu[3:6, 3:6] = 0.0
+        >>> rows = evaluator.rows(Truth(hu, hu > -400, (1.0, 1.0, 1.0), [0, 5]), image=(hu + 1000) / 1400)
         >>> {row["metric"]: row["value"] for row in rows}
         {'mae': 0.0, 'dsc': 1.0}
     """
 
     def __init__(
         self,
-        radiometric: Mapping[str, RegionMetric],
-        geometric: Mapping[str, MaskMetric],
+        radiometric: Mapping[str, RegionMetric] | None = None,
+        geometric: Mapping[str, MaskMetric] | None = None,
         thresholds: Sequence[float] = (-500, -450, -400, -350, -300),
         roi_margin_mm: float = 3.0,
         hu_decimals: int = 3,
@@ -94,8 +87,8 @@ class NoduleEvaluator:
         ):
             if value not in known:
                 raise InputError(f'{name} "{value}" is unknown: give one of {", ".join(known)}')
-        self.radiometric = dict(radiometric)
-        self.geometric = dict(geometric)
+        self.radiometric = build_metrics("radiometric") if radiometric is None else dict(radiometric)
+        self.geometric = build_metrics("geometric") if geometric is None else dict(geometric)
         self.thresholds = tuple(thresholds)
         self.roi_margin_mm = roi_margin_mm
         self.hu_decimals = hu_decimals
@@ -105,52 +98,28 @@ class NoduleEvaluator:
         self.shape_stack = shape_stack
         self.truth_beyond = truth_beyond
 
-    def rows(
-        self,
-        reconstruction_image: np.ndarray | None,
-        reconstruction_mask: np.ndarray | None,
-        truth_hu: np.ndarray,
-        truth_mask: np.ndarray,
-        spacing: Sequence[float],
-        observed: Sequence[int] | np.ndarray,
-        axis: int = 2,
-        slice_thickness: float | None = None,
-    ) -> list[Row]:
+    def rows(self, truth: Truth, image: np.ndarray | None = None, mask: np.ndarray | None = None) -> list[Row]:
         """Measure one reconstruction.
 
         Args:
-            reconstruction_image: (X, Y, Z) normalised to [0, 1], or None.
-            reconstruction_mask: (X, Y, Z), > 0 is inside, or None.
-            truth_hu: (X, Y, Z) in HU.
-            truth_mask: (X, Y, Z), > 0 is inside.
-            spacing: mm between voxel centres (x, y, z).
-            observed: indices along ``axis`` of the slices the method was given.
-            axis: the decimated one.
-            slice_thickness: mm, nominal; only for ``spacing_convention`` "thickness_on_rows", where None
-                stands for the spacing of slices.
+            truth: of the nodule.
+            image: (X, Y, Z) normalised to [0, 1], of a density method.
+            mask: (X, Y, Z), > 0 is inside, of a shape method.
 
         Returns:
             the rows of :meth:`expected_rows`, with values; nan where undefined, see
-            :func:`explain_undefined`.
+            :func:`bundle.metrics.explain_undefined`.
 
         Raises:
             InputError: no reconstruction at all, a shape other than the truth's, voxels that aren't finite.
         """
-        if reconstruction_image is None and reconstruction_mask is None:
+        if image is None and mask is None:
             raise InputError("there is neither a reconstructed image nor a mask to measure")
-        hu = checked_volume("the true image", truth_hu, np.shape(truth_hu))
-        mask = checked_volume("the true mask", truth_mask, hu.shape) > 0
-        sets = slice_sets(hu.shape[axis], observed)
-        mm = self._spacing(spacing, slice_thickness)
-        for metric in (*self.radiometric.values(), *self.geometric.values()):
-            metric.reset()
         rows: list[Row] = []
-        if reconstruction_image is not None:
-            image = checked_volume("the reconstructed image", reconstruction_image, hu.shape)
-            rows += self._density_rows(image, hu, mask, mm, sets, axis)
-        if reconstruction_mask is not None:
-            predicted = checked_volume("the reconstructed mask", reconstruction_mask, hu.shape) > 0
-            rows += self._shape_rows(predicted, mask, mm, sets, axis)
+        if image is not None:
+            rows += self._density_rows(truth, truth.volume("reconstructed image", image))
+        if mask is not None:
+            rows += self._shape_rows(truth, truth.volume("reconstructed mask", mask) > 0)
         return rows
 
     def expected_rows(self, kind: Literal["density", "shape"]) -> list[Row]:
@@ -162,101 +131,53 @@ class NoduleEvaluator:
             15
         """
         if kind == "shape":
-            places = self._geometric_places(None)
-        elif kind == "density":
-            places = [
-                (slices, region, None, name)
-                for slices in RADIOMETRIC_SLICES
-                for region in REGIONS
-                for name in self.radiometric
-            ]
-            places += [place for threshold in self.thresholds for place in self._geometric_places(threshold)]
-        else:
+            return filled(self._geometric_places(None))
+        if kind != "density":
             raise InputError(f'a method of kind "{kind}" is unknown: give "density" or "shape"')
-        return [row(*place, float("nan")) for place in places]
+        thresholded = [place for threshold in self.thresholds for place in self._geometric_places(threshold)]
+        return filled([*region_places(RADIOMETRIC_SLICES, self.radiometric), *thresholded])
 
-    def to_hu(self, image: np.ndarray) -> np.ndarray:
-        """HU of a normalised reconstruction, as they are thresholded: float64, rounded to ``hu_decimals``."""
-        return exact_hu(image, self.hu_decimals)
-
-    def masks(
-        self,
-        image: np.ndarray,
-        truth_mask: np.ndarray,
-        spacing: Sequence[float],
-        slice_thickness: float | None = None,
-    ) -> dict[float, np.ndarray]:
-        """The masks of a density reconstruction that are measured, by threshold in HU.
-
-        Args:
-            image: (X, Y, Z) normalised to [0, 1].
-            truth_mask: (X, Y, Z), > 0 is inside.
-            spacing: as for :meth:`rows`.
-            slice_thickness: as for :meth:`rows`.
-
-        Returns:
-            bool (X, Y, Z) for each threshold.
-        """
-        return self._thresholded(image, np.asarray(truth_mask) > 0, self._spacing(spacing, slice_thickness))
-
-    def _density_rows(
-        self,
-        image: np.ndarray,
-        hu: np.ndarray,
-        mask: np.ndarray,
-        spacing: tuple[float, ...],
-        sets: dict[str, np.ndarray],
-        axis: int,
-    ) -> list[Row]:
-        if self.density_slices is not None:
-            axis, stride = self.density_slices
-            sets = slice_sets(hu.shape[axis], range(0, hu.shape[axis], stride))
-        rows = []
-        for slices in RADIOMETRIC_SLICES:
-            chosen = slice_region(hu.shape, sets[slices], axis)
-            for name_of_region, region in zip(REGIONS, (chosen, chosen & mask), strict=True):
-                prediction, truth = (as_batch(volume) for volume in self._brightness(image, hu, region))
-                for name, metric in self.radiometric.items():
-                    value = float(metric(prediction, truth, as_batch(region)))
-                    rows.append(row(slices, name_of_region, None, name, value))
-        for threshold, predicted in self._thresholded(image, mask, spacing).items():
-            rows += self._geometric_rows(predicted, mask, spacing, sets, axis, threshold)
-        return rows
-
-    def _thresholded(self, image: np.ndarray, mask: np.ndarray, spacing: tuple[float, ...]) -> dict[float, np.ndarray]:
-        roi = roi_mask(mask, spacing, self.roi_margin_mm)
-        hu = self.to_hu(image)
+    def masks(self, truth: Truth, image: np.ndarray) -> dict[float, np.ndarray]:
+        """The masks of a density reconstruction that are measured, (X, Y, Z) bool, by threshold in HU."""
+        roi = roi_mask(truth.mask, self._spacing(truth), self.roi_margin_mm)
+        hu = exact_hu(image, self.hu_decimals)
         return {threshold: threshold_mask(hu, threshold, roi) for threshold in self.thresholds}
 
-    def _shape_rows(
-        self,
-        predicted: np.ndarray,
-        mask: np.ndarray,
-        spacing: tuple[float, ...],
-        sets: dict[str, np.ndarray],
-        axis: int,
-    ) -> list[Row]:
-        observed = np.flatnonzero(~sets["unobserved"])
-        if self.truth_beyond and len(observed):
-            beyond = slice_region(mask.shape, np.arange(mask.shape[axis]) > observed[-1], axis)
-            predicted = np.where(beyond, mask, predicted)
-        return self._geometric_rows(predicted, mask, spacing, sets, axis, None)
+    def _density_rows(self, truth: Truth, image: np.ndarray) -> list[Row]:
+        masks = self.masks(truth, image)
+        if self.density_slices is not None:
+            axis, stride = self.density_slices
+            truth = dataclasses.replace(truth, axis=axis, observed=np.arange(0, truth.hu.shape[axis], stride))
 
-    def _geometric_rows(
-        self,
-        predicted: np.ndarray,
-        mask: np.ndarray,
-        spacing: tuple[float, ...],
-        sets: dict[str, np.ndarray],
-        axis: int,
-        threshold: float | None,
-    ) -> list[Row]:
-        rows = []
-        for slices, region, _, name in self._geometric_places(threshold):
-            chosen = np.flatnonzero(sets[slices])
-            pair = as_batch(predicted.take(chosen, axis)), as_batch(mask.take(chosen, axis))
-            rows.append(row(slices, region, threshold, name, float(self.geometric[name](*pair, spacing))))
+        @lru_cache(maxsize=1)  # places follow each other region by region
+        def volumes(slices: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            region = truth.region(slices, name)
+            return (*self._brightness(image, truth.hu, region), region)
+
+        def value(slices: str, region: str, _: float | None, name: str) -> float:
+            return self.radiometric[name].measure(*volumes(slices, region))
+
+        rows = filled(region_places(RADIOMETRIC_SLICES, self.radiometric), value)
+        for threshold, predicted in masks.items():
+            rows += self._geometric_rows(truth, predicted, threshold)
         return rows
+
+    def _shape_rows(self, truth: Truth, predicted: np.ndarray) -> list[Row]:
+        observed = np.flatnonzero(~truth.slice_sets["unobserved"])
+        if self.truth_beyond and len(observed):
+            after = np.arange(predicted.shape[truth.axis]) > observed[-1]
+            predicted = np.where(slice_region(predicted.shape, after, truth.axis), truth.mask, predicted)
+        return self._geometric_rows(truth, predicted, None)
+
+    def _geometric_rows(self, truth: Truth, predicted: np.ndarray, threshold: float | None) -> list[Row]:
+        spacing = self._spacing(truth)
+
+        def value(slices: str, region: str, _: float | None, name: str) -> float:
+            chosen = np.flatnonzero(truth.slice_sets[slices])
+            made, true = (mask.take(chosen, truth.axis) for mask in (predicted, truth.mask))
+            return self.geometric[name].measure(made, true, spacing)
+
+        return filled(self._geometric_places(threshold), value)
 
     def _geometric_places(self, threshold: float | None) -> list[Place]:
         whole = ("unobserved", "all") if self.shape_stack and threshold is None else ("all",)
@@ -266,43 +187,16 @@ class NoduleEvaluator:
             for slices in (whole if metric.whole_volume else GEOMETRIC_SLICES)
         ]
 
-    def _brightness(self, image: np.ndarray, hu: np.ndarray, region: np.ndarray) -> list[np.ndarray]:
+    def _brightness(self, image: np.ndarray, hu: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The reconstruction and the truth on the scale that the radiometric metrics call 0 to 1, float64."""
         if self.brightness_range == "window":
-            return [image.astype(np.float64), to_unit(hu.astype(np.float64))]
+            return image.astype(np.float64), to_unit(hu.astype(np.float64))
         inside = hu[region].astype(np.float64)
         low, high = (inside.min(), inside.max()) if inside.size else (np.nan, np.nan)
         # a truth that is all alike has no range: undefined, not a division by zero
         width = high - low if high > low else np.nan
-        return [(self.to_hu(image) - low) / width, (hu - low) / width]
+        return (exact_hu(image, self.hu_decimals) - low) / width, (hu - low) / width
 
-    def _spacing(self, spacing: Sequence[float], slice_thickness: float | None) -> tuple[float, ...]:
-        x, y, z = (float(step) for step in spacing) if len(spacing) == 3 else (np.nan,) * 3
-        if not np.all(np.isfinite([x, y, z])):
-            raise InputError(f"spacing {tuple(spacing)} is no mm for (x, y, z): give three numbers")
-        if self.spacing_convention == "voxel":
-            return (x, y, z)
-        return (x, float(slice_thickness or z), x)
-
-
-def explain_undefined(rows: Sequence[Row]) -> list[str]:
-    """Say in words why rows of one reconstruction are undefined.
-
-    Args:
-        rows: from :meth:`NoduleEvaluator.rows`, not of a method that failed altogether.
-
-    Returns:
-        one sentence for each row that is nan; none if all are defined.
-
-    Example:
-        >>> explain_undefined([row("unobserved", "tumour", None, "mae", float("nan"))])
-        ['mae of tumour on the unobserved slices is undefined: no voxel is there, or the truth is all alike']
-    """
-    sentences = []
-    for entry in rows:
-        if not np.isnan(entry["value"]):
-            continue
-        at = "" if entry["threshold_hu"] is None else f" at {entry['threshold_hu']:g} HU"
-        where = f"{entry['metric']} of {entry['region']}{at} on the {entry['slices']} slices"
-        sentences.append(f"{where} is undefined: {metric_of(entry['metric']).undefined}")
-    return sentences
+    def _spacing(self, truth: Truth) -> tuple[float, ...]:
+        x, y, z = truth.spacing
+        return (x, y, z) if self.spacing_convention == "voxel" else (x, float(truth.slice_thickness or z), x)

@@ -1,37 +1,69 @@
-"""What the evaluators share: HU and normalised brightness, rows of the tidy file, and the check of a volume.
+"""Rows of the tidy file, and the one loop that fills them.
 
-Vocabulary: a *row* is a dictionary with ``slices``, ``region``, ``threshold_hu``, ``metric`` and ``value``:
-what ``metrics.csv`` has beside the nodule and the method. The *window* are the HU that normalised 0 and 1
-stand for.
+Vocabulary: a *row* is a dictionary with ``slices``, ``region``, ``threshold_hu``, ``metric`` and ``value``: what
+``metrics.csv`` has beside the nodule and the method. A row without its value is a *place*. The evaluators list the
+places that they measure; the same list filled with nan stands for a method that failed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from bundle.errors import InputError
-from bundle.transforms.hu import to_hu
+from bundle.metrics.regions import SLICE_SETS
 
 Row = dict[str, Any]
 Place = tuple[str, str, float | None, str]
 REGIONS = ("global", "tumour")
 
 
-def exact_hu(unit: np.ndarray, decimals: int = 3) -> np.ndarray:
-    """Convert normalised brightness to HU in float64, rounded so that float32 noise is gone.
-
-    Args:
-        unit: brightness, any shape.
-        decimals: HU are rounded to; float32 brightness is exact to 1e-4 HU.
+def region_places(slices: Iterable[str], metrics: Iterable[str]) -> list[Place]:
+    """Places of metrics that are taken over voxels: every set of slices, region and metric.
 
     Example:
-        >>> exact_hu(np.float32([0.0, 600 / 1400])).tolist()
-        [-1000.0, -400.0]
+        >>> region_places(["all"], ["mae"])
+        [('all', 'global', None, 'mae'), ('all', 'tumour', None, 'mae')]
     """
-    return np.round(to_hu(np.asarray(unit, dtype=np.float64)), decimals)
+    names = list(metrics)
+    return [(chosen, region, None, name) for chosen in slices for region in REGIONS for name in names]
+
+
+def filled(places: Iterable[Place], value: Callable[[str, str, float | None, str], float] | None = None) -> list[Row]:
+    """The rows of places.
+
+    Args:
+        places: in the order of the rows.
+        value: of a place; None: nan, as of a method that failed.
+
+    Example:
+        >>> filled([("all", "roi", None, "dsc")], lambda slices, region, threshold, metric: 0.5)
+        [{'slices': 'all', 'region': 'roi', 'threshold_hu': None, 'metric': 'dsc', 'value': 0.5}]
+    """
+    return [
+        {
+            "slices": place[0],
+            "region": place[1],
+            "threshold_hu": place[2],
+            "metric": place[3],
+            "value": float("nan") if value is None else value(*place),
+        }
+        for place in places
+    ]
+
+
+def checked_sets(slices: Sequence[str]) -> tuple[str, ...]:
+    """Names of sets of slices.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    unknown = [name for name in slices if name not in SLICE_SETS]
+    if unknown:
+        raise InputError(f"slices {unknown} are unknown: give some of {', '.join(SLICE_SETS)}")
+    return tuple(slices)
 
 
 def checked_volume(name: str, volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -60,14 +92,3 @@ def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
         raise InputError(
             f"the reconstruction has shape {np.shape(prediction)}, expected that of the truth, {np.shape(truth)}"
         )
-
-
-def row(slices: str, region: str, threshold: float | None, metric: str, value: float) -> Row:
-    """One row of the tidy file."""
-    return {"slices": slices, "region": region, "threshold_hu": threshold, "metric": metric, "value": value}
-
-
-def as_batch(volume: np.ndarray) -> torch.Tensor:
-    """The volume (X, Y, Z) as a tensor (1, 1, X, Y, Z) of its own dtype."""
-    # copied: a broadcast or flipped array is nothing torch takes
-    return torch.from_numpy(np.array(volume))[None, None]

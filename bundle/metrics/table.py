@@ -8,12 +8,16 @@ after each: ``coverage_90`` is ``coverage`` at 90 %.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from bundle.metrics.base import VolumeMetric
 from bundle.metrics.geometric import DiceScore, HausdorffMM, MaskMetric, VolumeError
 from bundle.metrics.radiometric import RegionMAE, RegionPSNR, RegionRMSE, RegionSSIM
+from bundle.metrics.rows import Row
 from bundle.metrics.texture import RegionKurtosis, RegionMean, RegionSD, RegionSDRatio
 from bundle.metrics.uncertainty import ErrorRankCorrelation, ErrorRatio, IntervalCoverage, IntervalWidth
 
@@ -92,6 +96,16 @@ def metrics_of(family: Family) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS if metric.family == family)
 
 
+def build_metrics(family: Family) -> dict[str, Any]:
+    """The metrics of a family by name, made with their defaults.
+
+    Example:
+        >>> list(build_metrics("error"))
+        ['error_ratio', 'rank_correlation']
+    """
+    return {metric.name: metric.measure() for metric in metrics_of(family) if metric.measure}
+
+
 def metric_of(name: str) -> Metric:
     """What there is to say of a metric by its name in files, at a level or without one.
 
@@ -109,3 +123,27 @@ def metric_of(name: str) -> Metric:
     if metric is None or metric.family != "interval":
         return Metric(name, None, "radiometric", name)
     return replace(metric, name=name, label=metric.label.format(level=level))
+
+
+def explain_undefined(rows: Sequence[Row]) -> list[str]:
+    """Say in words why rows of one reconstruction are undefined.
+
+    Args:
+        rows: from :meth:`NoduleEvaluator.rows`, not of a method that failed altogether.
+
+    Returns:
+        one sentence for each row that is nan; none if all are defined.
+
+    Example:
+        >>> place = dict(slices="unobserved", region="tumour", threshold_hu=None)
+        >>> explain_undefined([place | dict(metric="mae", value=float("nan"))])
+        ['mae of tumour on the unobserved slices is undefined: no voxel is there, or the truth is all alike']
+    """
+    sentences = []
+    for entry in rows:
+        if not np.isnan(entry["value"]):
+            continue
+        at = "" if entry["threshold_hu"] is None else f" at {entry['threshold_hu']:g} HU"
+        where = f"{entry['metric']} of {entry['region']}{at} on the {entry['slices']} slices"
+        sentences.append(f"{where} is undefined: {metric_of(entry['metric']).undefined}")
+    return sentences

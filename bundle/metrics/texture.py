@@ -7,16 +7,11 @@ more where a few voxels are far off. Moments are those of the population of voxe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bundle.errors import InputError
 from bundle.metrics.radiometric import RegionMetric
-from bundle.metrics.regions import SLICE_SETS, slice_region, slice_sets
-from bundle.metrics.rows import REGIONS, Row, as_batch, checked_volume, exact_hu, row
-from bundle.transforms.hu import HU_MAX, HU_MIN
 
 
 def mean_hu(hu: np.ndarray) -> float:
@@ -121,126 +116,6 @@ class RegionKurtosis(RegionMetric):
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """Kurtosis of one volume in the region ``option``."""
         return kurtosis(_inside(prediction, option))
-
-
-class TextureEvaluator:
-    """Measure the texture of reconstructions: every row that one adds to ``texture.csv``.
-
-    The rows are those of ``metrics.csv`` with metrics of its own, in HU; ``threshold_hu`` is None throughout.
-
-    Args:
-        metrics: by their name in the file, e.g. ``{"sd_hu": RegionSD(), "sd_ratio": RegionSDRatio()}``.
-        slices: sets of slices to measure on. The published code measures on all, observed ones included: ``["all"]``.
-        clip_truth: whether the truth is clipped to the HU window, as reconstructions are, so that a calcification
-            brighter than the window does not count as lost texture. The published code does not clip it.
-        hu_decimals: HU of a reconstruction are rounded to.
-
-    Raises:
-        InputError: an unknown set of slices.
-
-    Example:
-        >>> evaluator = TextureEvaluator({"sd_ratio": RegionSDRatio()}, slices=["unobserved"])
-        >>> truth = np.random.default_rng(0).normal(-100, 30, (8, 8, 6))
-        >>> mask = np.ones_like(truth, dtype=bool)
-        >>> [round(row["value"], 3) for row in evaluator.rows((truth + 1000) / 1400, truth, mask, [0, 5])]
-        [1.0, 1.0]
-    """
-
-    def __init__(
-        self,
-        metrics: Mapping[str, RegionMetric],
-        slices: Sequence[str] = ("unobserved", "interpolated"),
-        clip_truth: bool = True,
-        hu_decimals: int = 3,
-    ) -> None:
-        unknown = [name for name in slices if name not in SLICE_SETS]
-        if unknown:
-            raise InputError(f"slices {unknown} are unknown: give some of {', '.join(SLICE_SETS)}")
-        self.metrics = dict(metrics)
-        self.slices = tuple(slices)
-        self.clip_truth = clip_truth
-        self.hu_decimals = hu_decimals
-
-    def rows(
-        self,
-        image: np.ndarray,
-        truth_hu: np.ndarray,
-        truth_mask: np.ndarray,
-        observed: Sequence[int] | np.ndarray,
-        axis: int = 2,
-    ) -> list[Row]:
-        """Measure one reconstruction.
-
-        Args:
-            image: (X, Y, Z) normalised to [0, 1].
-            truth_hu: (X, Y, Z) in HU.
-            truth_mask: (X, Y, Z), > 0 is inside.
-            observed: indices along ``axis`` of the slices the method was given.
-            axis: the decimated one.
-
-        Returns:
-            the rows of :meth:`expected_rows`, with values; nan where undefined: no voxels, or all alike.
-
-        Raises:
-            InputError: a shape other than the truth's, or voxels that aren't finite.
-        """
-        hu = checked_volume("the true image", truth_hu, np.shape(truth_hu))
-        unit = checked_volume("the reconstructed image", image, hu.shape)
-        return self._rows(exact_hu(unit, self.hu_decimals), hu, truth_mask, observed, axis)
-
-    def truth_rows(
-        self, truth_hu: np.ndarray, truth_mask: np.ndarray, observed: Sequence[int] | np.ndarray, axis: int = 2
-    ) -> list[Row]:
-        """Measure the truth itself, as if it were a reconstruction: the row of the table to compare with.
-
-        Args and raises as :meth:`rows`.
-
-        Returns:
-            as :meth:`rows`; the sd ratio is 1.
-        """
-        hu = checked_volume("the true image", truth_hu, np.shape(truth_hu))
-        return self._rows(self.true_hu(hu), hu, truth_mask, observed, axis)
-
-    def expected_rows(self) -> list[Row]:
-        """List the rows of a density method, each with the value nan: for a method that failed.
-
-        Example:
-            >>> len(TextureEvaluator({"sd_hu": RegionSD()}).expected_rows())
-            4
-        """
-        return [
-            row(slices, region, None, name, float("nan"))
-            for slices in self.slices
-            for region in REGIONS
-            for name in self.metrics
-        ]
-
-    def true_hu(self, truth_hu: np.ndarray) -> np.ndarray:
-        """The truth as it is measured: float64, clipped to the window if ``clip_truth``."""
-        hu = np.asarray(truth_hu, dtype=np.float64)
-        return np.clip(hu, HU_MIN, HU_MAX) if self.clip_truth else hu
-
-    def _rows(
-        self,
-        hu: np.ndarray,
-        truth_hu: np.ndarray,
-        truth_mask: np.ndarray,
-        observed: Sequence[int] | np.ndarray,
-        axis: int,
-    ) -> list[Row]:
-        mask = checked_volume("the true mask", truth_mask, hu.shape) > 0
-        sets = slice_sets(hu.shape[axis], observed)
-        prediction, truth = as_batch(hu), as_batch(self.true_hu(truth_hu))
-        rows = []
-        for metric in self.metrics.values():
-            metric.reset()
-        for slices in self.slices:
-            chosen = slice_region(hu.shape, sets[slices], axis)
-            for name_of_region, region in zip(REGIONS, (chosen, chosen & mask), strict=True):
-                for name, metric in self.metrics.items():
-                    value = float(metric(prediction, truth, as_batch(region)))
-                    rows.append(row(slices, name_of_region, None, name, value))
-        return rows
 
 
 def _inside(volume: np.ndarray, region: np.ndarray | None) -> np.ndarray:

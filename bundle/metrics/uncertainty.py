@@ -9,18 +9,14 @@ is meant to hold the truth of (*nominal*), its *coverage* the part that it does 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
-from bundle.metrics.regions import SLICE_SETS, slice_region, slice_sets
-from bundle.metrics.rows import REGIONS, Row, as_batch, checked_volume, row
-from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu
+from bundle.transforms.hu import HU_MAX, HU_MIN
 
 Region = np.ndarray | None
 
@@ -208,96 +204,6 @@ class ErrorRankCorrelation(ErrorMapMetric):
     def of_map(self, prediction: np.ndarray, truth: np.ndarray, error: np.ndarray, region: np.ndarray) -> float:
         """Correlation of one volume in the region."""
         return error_rank_correlation(prediction, truth, error, region)
-
-
-class UncertaintyEvaluator:
-    """Measure a method's error map: every row that one adds to ``uncertainty.csv``.
-
-    The rows are those of ``metrics.csv`` with metrics of their own; ``threshold_hu`` is None throughout. A metric of
-    intervals is measured at each level and named after it: ``coverage_90`` at 0.9. A method without a map has no
-    rows, not rows of nan.
-
-    Args:
-        interval_metrics: by their name in the file, e.g. ``{"coverage": IntervalCoverage()}``.
-        error_metrics: by their name in the file, e.g. ``{"error_ratio": ErrorRatio()}``.
-        slices: sets of slices to measure on.
-
-    Raises:
-        InputError: an unknown set of slices.
-
-    Example:
-        >>> evaluator = UncertaintyEvaluator({"coverage": IntervalCoverage()}, {"error_ratio": ErrorRatio()})
-        >>> truth, mask = np.full((4, 4, 6), -300.0), np.ones((4, 4, 6), bool)
-        >>> rows = evaluator.rows(np.full(truth.shape, 0.6), np.full(truth.shape, 0.1), truth, mask, [0, 5], {0.9: 2.0})
-        >>> {row["metric"]: round(row["value"], 6) for row in rows}
-        {'coverage_90': 1.0, 'error_ratio': 1.0}
-    """
-
-    def __init__(
-        self,
-        interval_metrics: Mapping[str, ErrorMapMetric],
-        error_metrics: Mapping[str, ErrorMapMetric],
-        slices: Sequence[str] = ("unobserved", "interpolated"),
-    ) -> None:
-        unknown = [name for name in slices if name not in SLICE_SETS]
-        if unknown:
-            raise InputError(f"slices {unknown} are unknown: give some of {', '.join(SLICE_SETS)}")
-        self.interval_metrics = dict(interval_metrics)
-        self.error_metrics = dict(error_metrics)
-        self.slices = tuple(slices)
-
-    def rows(
-        self,
-        image: np.ndarray,
-        error: np.ndarray,
-        truth_hu: np.ndarray,
-        truth_mask: np.ndarray,
-        observed: Sequence[int] | np.ndarray,
-        intervals: Mapping[float, float] | None,
-        axis: int = 2,
-    ) -> list[Row]:
-        """Measure the error map of one reconstruction.
-
-        Args:
-            image: (X, Y, Z) the reconstruction, normalised to [0, 1].
-            error: (X, Y, Z) its expected error, normalised, 0 or more.
-            truth_hu: (X, Y, Z) in HU; clipped to the window, as the reconstruction is.
-            truth_mask: (X, Y, Z), > 0 is inside.
-            observed: indices along ``axis`` of the slices the method was given.
-            intervals: half the width of an interval in expected errors, by level; None: none is measured.
-            axis: the decimated one.
-
-        Returns:
-            a row for each set of slices, region and metric; nan where undefined: no voxels, or all alike.
-
-        Raises:
-            InputError: a shape other than the truth's, voxels that aren't finite, or a negative error.
-        """
-        hu = checked_volume("the true image", truth_hu, np.shape(truth_hu))
-        mask = checked_volume("the true mask", truth_mask, hu.shape) > 0
-        unit = checked_volume("the reconstructed image", image, hu.shape)
-        expected = checked_volume("the expected error", error, hu.shape).astype(np.float64) * HU_RANGE
-        if (expected < 0).any():
-            raise InputError(f"the expected error is negative in {np.count_nonzero(expected < 0)} voxels")
-        prediction = as_batch(to_hu(unit.astype(np.float64)))
-        truth = as_batch(np.clip(hu.astype(np.float64), HU_MIN, HU_MAX))
-        measured = []
-        for level, multiplier in (intervals or {}).items():
-            half = as_batch(expected * multiplier)
-            measured += [(f"{name}_{100 * level:g}", metric, half) for name, metric in self.interval_metrics.items()]
-        measured += [(name, metric, as_batch(expected)) for name, metric in self.error_metrics.items()]
-        for metric in (*self.interval_metrics.values(), *self.error_metrics.values()):
-            metric.reset()
-        sets = slice_sets(hu.shape[axis], observed)
-        rows = []
-        for slices in self.slices:
-            chosen = slice_region(hu.shape, sets[slices], axis)
-            for name_of_region, region in zip(REGIONS, (chosen, chosen & mask), strict=True):
-                inside = as_batch(region)
-                rows += [
-                    row(slices, name_of_region, None, n, float(m(prediction, truth, e, inside))) for n, m, e in measured
-                ]
-        return rows
 
 
 def _inside(volume: np.ndarray, region: Region) -> np.ndarray:

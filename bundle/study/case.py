@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from bundle.errors import InputError
 from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
+from bundle.metrics import Truth
 from bundle.transforms import HU_RANGE, Decimate, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -60,6 +62,12 @@ class Case:
     def centres(self) -> np.ndarray:
         """(K,) places of the observed slices along ``axis``, in slices; half ones where an even number is averaged."""
         return self.decimate.centres(self.mask.shape[self.axis])
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What reconstructions of the nodule are measured against."""
+        thickness = self.item.get("slice_thickness")
+        return Truth(self.truth_hu, self.mask, self.spacing, self.observed, self.axis, thickness)
 
     def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
         """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.

@@ -123,7 +123,7 @@ class NoduleWork:
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
         facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist(), "texture": []}
         if self.texture is not None:
-            facts["texture"] = self.texture.truth_rows(case.truth_hu, case.mask, case.observed, case.axis)
+            facts["texture"] = self.texture.truth_rows(case.truth)
         with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:
             save_truth(folder, case)
         return facts
@@ -141,15 +141,13 @@ class NoduleWork:
 
     def _keep(self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float) -> dict[str, Any]:
         """Measure a reconstruction and store it with its rows."""
-        thickness = case.item.get("slice_thickness")
-        measured = (case.truth_hu, case.mask, case.spacing, case.observed, case.axis, thickness)
-        rows = self.evaluator.rows(made.image, made.mask, *measured)
+        rows = self.evaluator.rows(case.truth, made.image, made.mask)
         masks: dict[float, Any] = {}
         texture: list[dict[str, Any]] = []
         if made.image is not None:
             if self.texture is not None:
-                texture = self.texture.rows(made.image, case.truth_hu, case.mask, case.observed, case.axis)
-            masks = self.evaluator.masks(made.image, case.mask, case.spacing, thickness)
+                texture = self.texture.rows(case.truth, made.image)
+            masks = self.evaluator.masks(case.truth, made.image)
         uncertain = self._uncertainty(case, name, made)
         result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain}
         result |= {"seconds": seconds, "notes": made.notes, "timings": made.timings}
@@ -168,8 +166,7 @@ class NoduleWork:
                 "configs/calibrate.json"
             )
         intervals = None if calibration is None else calibration.intervals
-        measured = (case.truth_hu, case.mask, case.observed, intervals, case.axis)
-        return self.uncertainty.rows(made.image, made.error, *measured)
+        return self.uncertainty.rows(case.truth, made.image, made.error, intervals)
 
     def gather(self, index: int, reasons: Mapping[str, str]) -> Outcome:
         """What became of a nodule that another process worked on, from what it stored.

@@ -49,6 +49,20 @@ def to_hu(unit: Any) -> Any:
     return _floating(unit) * (HU_MAX - HU_MIN) + HU_MIN
 
 
+def exact_hu(unit: Any, decimals: int = 3) -> np.ndarray:
+    """HU of normalised brightness in float64, rounded so that float32 noise is gone.
+
+    Args:
+        unit: array of any shape, normalised.
+        decimals: HU are rounded to; float32 brightness is exact to 1e-4 HU.
+
+    Example:
+        >>> exact_hu(np.float32([0.0, 600 / 1400])).tolist()
+        [-1000.0, -400.0]
+    """
+    return np.round(to_hu(np.asarray(unit, dtype=np.float64)), decimals)
+
+
 def _floating(values: Any) -> Any:
     """The values, integers as float32."""
     if isinstance(values, torch.Tensor):

@@ -217,5 +217,5 @@ def dense_figures(output, case, folder, method, study):
     # slices beyond the last observed one have no part in the figures
     full = np.pad(dense, [(0, 0), (0, 0), (0, case.mask.shape[2] - dense.shape[2])]).astype(float)
     evaluator = study.get_parsed_content("evaluator")()
-    rows = evaluator.rows(to_unit(full), None, case.truth_hu, case.mask, case.spacing, case.observed)
+    rows = evaluator.rows(case.truth, to_unit(full))
     return by_place(rows), nib.load(output / f"thick_dense_{method}.nii.gz")

@@ -11,8 +11,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.metrics import structural_similarity
 
 from bundle.errors import InputError
-from bundle.metrics import NoduleEvaluator, explain_undefined
+from bundle.metrics import NoduleEvaluator, Truth, explain_undefined
 from bundle.transforms import to_unit
+from bundle.transforms.hu import exact_hu
 
 CONFIG = {
     "evaluator": {
@@ -63,7 +64,7 @@ def _value(rows, slices, region, threshold, metric):
 def test_every_row_equals_an_independent_computation(evaluator):
     hu, mask, image = _nodule()
     observed = [0, 5, 10]
-    rows = evaluator.rows(image, None, hu, mask, SPACING, observed)
+    rows = evaluator.rows(Truth(hu, mask, SPACING, observed), image)
     truth = (np.clip(hu, -1000, 400) + 1000) / 1400
     maps = np.stack(
         [
@@ -127,14 +128,14 @@ def test_expected_rows_name_the_same_places(evaluator):
     def places(rows):
         return [tuple(row[key] for key in ("slices", "region", "threshold_hu", "metric")) for row in rows]
 
-    density = evaluator.rows(image, None, hu, mask, SPACING, [0, 5, 10])
-    shape = evaluator.rows(None, mask, hu, mask, SPACING, [0, 5, 10])
+    density = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
+    shape = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=mask)
     assert places(density) == places(evaluator.expected_rows("density"))
     assert places(shape) == places(evaluator.expected_rows("shape"))
     assert len(density) == 2 * 2 * 4 + 5 * (2 * 3 + 1)
     assert len(shape) == 2 * 3 + 1
     assert all(math.isnan(row["value"]) for row in evaluator.expected_rows("density"))
-    both = evaluator.rows(image, mask, hu, mask, SPACING, [0, 5, 10])
+    both = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image, mask)
     assert places(both) == places(density) + places(shape)
     with pytest.raises(InputError, match="density"):
         evaluator.expected_rows("densty")
@@ -142,7 +143,7 @@ def test_expected_rows_name_the_same_places(evaluator):
 
 def test_the_truth_measures_perfectly(evaluator):
     hu, mask, _ = _nodule()
-    rows = evaluator.rows(to_unit(hu), mask, hu, mask, SPACING, [0, 5, 10])
+    rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), to_unit(hu), mask)
     for row in rows:
         if row["threshold_hu"] is None:
             best = {"mae": 0, "rmse": 0, "psnr": math.inf, "ssim": 1, "dsc": 1, "hd_mm": 0, "arve": 0}
@@ -151,76 +152,64 @@ def test_the_truth_measures_perfectly(evaluator):
 
 def test_rows_do_not_change_from_call_to_call(evaluator):
     hu, mask, image = _nodule()
-    first = evaluator.rows(image, mask, hu, mask, SPACING, [0, 5, 10])
-    assert evaluator.rows(image, mask, hu, mask, SPACING, [0, 5, 10]) == first
+    first = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image, mask)
+    assert evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image, mask) == first
 
 
 def test_a_voxel_at_the_threshold_is_outside_whatever_its_float_noise(evaluator):
     for threshold in evaluator.thresholds:
         at = np.float32((threshold + 1000) / 1400)
         noisy = np.array([np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))])
-        assert (evaluator.to_hu(noisy) == threshold).all()
+        assert (exact_hu(noisy) == threshold).all()
 
 
 def test_other_axes_are_measured_the_same_way(evaluator):
     hu, mask, _ = _nodule()
-    straight = evaluator.rows(None, mask[::-1], hu, mask, SPACING, [0, 5, 10])
-    turned = evaluator.rows(
-        None,
-        np.moveaxis(mask[::-1], 2, 0),
-        np.moveaxis(hu, 2, 0),
-        np.moveaxis(mask, 2, 0),
-        (SPACING[2], *SPACING[:2]),
-        [0, 5, 10],
-        axis=0,
-    )
+    straight = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=mask[::-1])
+    turned_hu, turned_mask, turned_shape = (np.moveaxis(v, 2, 0) for v in (hu, mask, mask[::-1]))
+    truth = Truth(turned_hu, turned_mask, (SPACING[2], *SPACING[:2]), [0, 5, 10], axis=0)
+    turned = evaluator.rows(truth, mask=turned_shape)
     assert [row["value"] for row in turned] == pytest.approx([row["value"] for row in straight])
 
 
 def test_undefined_rows_are_nan_and_explained(evaluator):
     hu, mask, image = _nodule()
-    everything = evaluator.rows(image, mask, hu, mask, SPACING, list(range(14)))
+    everything = evaluator.rows(Truth(hu, mask, SPACING, list(range(14))), image, mask)
     for row in everything:
         assert math.isnan(row["value"]) == (row["slices"] != "all")
     reasons = explain_undefined(everything)
     assert len(reasons) == sum(row["slices"] != "all" for row in everything)
     assert "dsc of roi at -300 HU on the interpolated slices is undefined: both masks are empty there" in reasons
-    nothing_observed = evaluator.rows(image, None, hu, mask, SPACING, [])
+    nothing_observed = evaluator.rows(Truth(hu, mask, SPACING, []), image)
     assert math.isnan(_value(nothing_observed, "interpolated", "global", None, "mae"))
     assert math.isfinite(_value(nothing_observed, "unobserved", "global", None, "mae"))
-    dark = evaluator.rows(np.zeros_like(image), None, hu, mask, SPACING, [0, 5, 10])
+    dark = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), np.zeros_like(image))
     assert _value(dark, "all", "roi", -300, "dsc") == 0
     assert _value(dark, "all", "roi", -300, "arve") == 1
     assert math.isnan(_value(dark, "all", "roi", -300, "hd_mm"))
-    no_truth = evaluator.rows(image, mask, hu, np.zeros_like(mask), SPACING, [0, 5, 10])
+    no_truth = evaluator.rows(Truth(hu, np.zeros_like(mask), SPACING, [0, 5, 10]), image, mask)
     assert _value(no_truth, "all", "roi", None, "dsc") == 0
     assert math.isnan(_value(no_truth, "all", "roi", None, "arve"))
     assert math.isnan(_value(no_truth, "unobserved", "tumour", None, "mae"))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("given", "message"),
     [
-        ({"reconstruction_image": None}, "neither"),
-        ({"reconstruction_image": np.zeros((24, 22, 13))}, r"image has shape \(24, 22, 13\)"),
-        ({"reconstruction_mask": np.zeros((3, 22, 14))}, r"mask has shape \(3, 22, 14\)"),
-        ({"truth_mask": np.zeros((24, 22, 1))}, r"true mask has shape \(24, 22, 1\)"),
-        ({"truth_hu": np.zeros((24, 22))}, r"true image has shape \(24, 22\)"),
-        ({"reconstruction_image": np.full((24, 22, 14), np.nan)}, "7392 voxels that are nan"),
-        ({"truth_hu": np.full((24, 22, 14), np.inf)}, "7392 voxels that are nan"),
-        ({"observed": [0, 14]}, "from 0 to 13"),
-        ({"spacing": (0.7, 0.7)}, "spacing"),
+        ({}, "neither"),
+        ({"image": np.zeros((24, 22, 13))}, r"image has shape \(24, 22, 13\)"),
+        ({"mask": np.zeros((3, 22, 14))}, r"mask has shape \(3, 22, 14\)"),
+        ({"image": np.full((24, 22, 14), np.nan)}, "7392 voxels that are nan"),
     ],
 )
-def test_bad_input_is_told_in_one_sentence(evaluator, change, message):
-    hu, mask, image = _nodule()
-    given = {
-        "reconstruction_image": image,
-        "reconstruction_mask": None,
-        "truth_hu": hu,
-        "truth_mask": mask,
-        "spacing": SPACING,
-        "observed": [0, 5, 10],
-    }
+def test_bad_input_is_told_in_one_sentence(evaluator, given, message):
+    hu, mask, _ = _nodule()
     with pytest.raises(InputError, match=message):
-        evaluator.rows(**(given | change))
+        evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), **given)
+
+
+def test_without_a_choice_the_metrics_are_those_of_the_table(evaluator):
+    hu, mask, image = _nodule()
+    truth = Truth(hu, mask, SPACING, [0, 5, 10])
+    assert NoduleEvaluator().rows(truth, image, mask) == evaluator.rows(truth, image, mask)
+    assert NoduleEvaluator({}, None).radiometric == {}

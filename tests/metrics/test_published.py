@@ -22,6 +22,7 @@ from bundle.metrics import (
     RegionPSNR,
     RegionRMSE,
     RegionSSIM,
+    Truth,
     VolumeError,
     folded_ssim,
 )
@@ -66,7 +67,7 @@ def _value(rows, slices, region, threshold, metric):
 
 def test_brightness_is_normalised_by_the_range_of_the_truth_measured():
     hu, mask, image = _nodule()
-    rows = _evaluator(brightness_range="truth").rows(image, None, hu, mask, SPACING, [0, 5, 10])
+    rows = _evaluator(brightness_range="truth").rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
     found = image.astype(float) * 1400 - 1000
     for region in ("global", "tumour"):
         inside = np.zeros(hu.shape, bool)
@@ -81,7 +82,7 @@ def test_brightness_is_normalised_by_the_range_of_the_truth_measured():
 
 def test_a_truth_without_range_is_undefined():
     hu, mask, image = np.full((8, 8, 6), -500.0), np.ones((8, 8, 6), bool), np.full((8, 8, 6), 0.4)
-    rows = _evaluator(brightness_range="truth").rows(image, None, hu, mask, SPACING, [0, 5])
+    rows = _evaluator(brightness_range="truth").rows(Truth(hu, mask, SPACING, [0, 5]), image)
     assert all(math.isnan(row["value"]) for row in rows if row["threshold_hu"] is None)
 
 
@@ -126,8 +127,8 @@ def test_folded_ssim_of_few_voxels(count):
 
 def test_density_methods_can_be_measured_on_other_slices_than_those_left_out():
     hu, mask, image = _nodule()
-    rows = _evaluator(density_slices=(2, 5)).rows(image, None, hu, mask, SPACING, [0, 5, 10, 15, 20], axis=1)
-    same = _evaluator().rows(image, None, hu, mask, SPACING, [0, 5, 10], axis=2)
+    rows = _evaluator(density_slices=(2, 5)).rows(Truth(hu, mask, SPACING, [0, 5, 10, 15, 20], axis=1), image)
+    same = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10], axis=2), image)
     assert [row["value"] for row in rows] == [row["value"] for row in same]
 
 
@@ -135,18 +136,18 @@ def test_thickness_stands_for_the_spacing_of_rows():
     hu, mask, image = _nodule()
     moved = np.roll(mask, 2, axis=1)
     evaluator = _evaluator(spacing_convention="thickness_on_rows")
-    rows = evaluator.rows(None, moved, hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9)
+    rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9), mask=moved)
     mm = np.array([0.7, 0.9, 0.7])
     shells = [np.argwhere(m & ~binary_erosion(m)) * mm for m in (moved, mask)]
     distances = cdist(*shells)
     expected = max(distances.min(axis=0).max(), distances.min(axis=1).max())
     assert _value(rows, "all", "roi", None, "hd_mm") == pytest.approx(expected, abs=1e-5)
     # without a thickness, the spacing of slices
-    fallback = evaluator.rows(None, moved, hu, mask, SPACING, [0, 5, 10])
-    given = evaluator.rows(None, moved, hu, mask, SPACING, [0, 5, 10], slice_thickness=0.5)
+    fallback = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=moved)
+    given = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10], slice_thickness=0.5), mask=moved)
     assert [row["value"] for row in fallback] == [row["value"] for row in given]
     # the region of interest as well: an ellipsoid of voxels
-    rows = evaluator.rows(image, None, hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9)
+    rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9), image)
     reach = np.ceil(3 / mm).astype(int)
     steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1)
     roi = binary_dilation(mask, ((steps * mm) ** 2).sum(axis=-1) <= 9)
@@ -159,12 +160,12 @@ def test_shape_methods_can_be_measured_on_the_stack_of_unobserved_slices():
     hu, mask, _ = _nodule()
     moved = np.roll(mask, 1, axis=0)
     evaluator = _evaluator(shape_stack=True)
-    rows = evaluator.rows(None, moved, hu, mask, SPACING, [0, 5, 10])
+    rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=moved)
     kept = [z for z in range(13) if z % 5]
-    stacked = _evaluator().rows(None, moved[..., kept], hu[..., kept], mask[..., kept], SPACING, [])
+    stacked = _evaluator().rows(Truth(hu[..., kept], mask[..., kept], SPACING, []), mask=moved[..., kept])
     found = _value(rows, "unobserved", "roi", None, "hd_mm")
     assert found == _value(stacked, "all", "roi", None, "hd_mm")
-    plain = _evaluator().rows(None, moved, hu, mask, SPACING, [0, 5, 10])
+    plain = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=moved)
     assert _value(rows, "all", "roi", None, "hd_mm") == _value(plain, "all", "roi", None, "hd_mm")
     assert len(rows) == len(plain) + 1 == len(evaluator.expected_rows("shape"))
 
@@ -174,22 +175,23 @@ def test_shape_methods_can_be_given_the_truth_beyond_the_last_observed_slice():
     mask[8:10, 8:10, 11:] = True
     wrong_beyond = mask.copy()
     wrong_beyond[..., 11:] = False
-    rows = _evaluator(truth_beyond=True).rows(None, wrong_beyond, hu, mask, SPACING, [0, 5, 10])
+    rows = _evaluator(truth_beyond=True).rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=wrong_beyond)
     assert _value(rows, "unobserved", "roi", None, "dsc") == 1
     wrong_between = mask.copy()
     wrong_between[..., 6] = False
-    rows = _evaluator(truth_beyond=True).rows(None, wrong_between, hu, mask, SPACING, [0, 5, 10])
-    plain = _evaluator().rows(None, wrong_between, hu, mask, SPACING, [0, 5, 10])
+    rows = _evaluator(truth_beyond=True).rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=wrong_between)
+    plain = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=wrong_between)
     assert rows == plain
 
 
 def test_the_defaults_are_none_of_it():
     hu, mask, image = _nodule()
-    default = _evaluator().rows(image, mask, hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9)
+    truth, moved = Truth(hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9), np.roll(mask, 1, 2)
+    default = _evaluator().rows(truth, image, moved)
     for name, value in PUBLISHED.items():
         if name == "density_slices":
             continue  # the same slices here
-        changed = _evaluator(**{name: value}).rows(image, np.roll(mask, 1, 2), hu, mask, SPACING, [0, 5, 10], 2, 0.9)
+        changed = _evaluator(**{name: value}).rows(truth, image, moved)
         assert changed != default
 
 
@@ -221,7 +223,7 @@ def test_cubic_on_the_real_cohort_gives_the_published_table(real_data):
         seen = ObservedSlices(to_unit(np.moveaxis(hu, 1, 2)[..., ::5]), None, rows[::5] * 1.0, rows * 1.0)
         image = np.moveaxis(CubicInferer().reconstruct(seen).image, 2, 1)
         spacing = tuple(float(step) for step in scan.header.get_zooms()[:3])
-        found.append(evaluator.rows(image, None, hu, mask, spacing, rows[::5], 1, facts["slice_thickness_mm"]))
+        found.append(evaluator.rows(Truth(hu, mask, spacing, rows[::5], 1, facts["slice_thickness_mm"]), image))
     assert len(found) == 28
     for metric, expected, near in (
         ("mae", 0.081, 0.003),

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from scipy import stats
 
 from bundle.errors import InputError
-from bundle.metrics import RegionSD, RegionSDRatio, TextureEvaluator, kurtosis, mean_hu, sd_hu, sd_ratio
+from bundle.metrics import RegionSD, RegionSDRatio, TextureEvaluator, Truth, kurtosis, mean_hu, sd_hu, sd_ratio
 from bundle.transforms import to_unit
 
 CONFIG = {
@@ -27,6 +27,8 @@ CONFIG = {
         },
     }
 }
+
+SPACING = (0.7, 0.7, 1.25)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_no_voxels_are_undefined():
 
 def test_rows_equal_an_independent_computation(evaluator):
     image, hu, mask = _nodule()
-    rows = evaluator.rows(image, hu, mask, [0, 5, 10])
+    rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
     sets = {"unobserved": [z for z in range(12) if z % 5], "interpolated": [1, 2, 3, 4, 6, 7, 8, 9]}
     for entry in rows:
         inside = np.zeros(hu.shape, bool)
@@ -99,9 +101,9 @@ def test_rows_equal_an_independent_computation(evaluator):
 
 def test_the_truth_has_a_ratio_of_1(evaluator):
     _, hu, mask = _nodule()
-    rows = evaluator.truth_rows(hu, mask, [0, 5, 10])
+    rows = evaluator.truth_rows(Truth(hu, mask, SPACING, [0, 5, 10]))
     assert {entry["value"] for entry in rows if entry["metric"] == "sd_ratio"} == {1.0}
-    as_reconstruction = evaluator.rows(to_unit(hu), hu, mask, [0, 5, 10])
+    as_reconstruction = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), to_unit(hu))
     assert [entry["value"] for entry in rows] == pytest.approx([e["value"] for e in as_reconstruction], abs=1e-3)
 
 
@@ -109,7 +111,7 @@ def test_the_truth_is_clipped_as_the_reconstruction_is_unless_told_otherwise():
     hu = np.random.default_rng(0).normal(0, 100, (6, 6, 6))
     hu[0] = 3000.0  # a calcification
     mask = np.ones(hu.shape, bool)
-    arguments = to_unit(hu), hu, mask, [0]
+    arguments = Truth(hu, mask, SPACING, [0]), to_unit(hu)
     ratio = TextureEvaluator({"sd_ratio": RegionSDRatio()}, slices=["all"]).rows(*arguments)
     assert ratio[0]["value"] == pytest.approx(1, abs=1e-5)
     published = TextureEvaluator({"sd_ratio": RegionSDRatio()}, slices=["all"], clip_truth=False).rows(*arguments)
@@ -118,9 +120,9 @@ def test_the_truth_is_clipped_as_the_reconstruction_is_unless_told_otherwise():
 
 def test_undefined_regions_are_nan(evaluator):
     image, hu, mask = _nodule()
-    for entry in evaluator.rows(image, hu, np.zeros_like(mask), [0, 5, 10]):
+    for entry in evaluator.rows(Truth(hu, np.zeros_like(mask), SPACING, [0, 5, 10]), image):
         assert math.isnan(entry["value"]) == (entry["region"] == "tumour")
-    for entry in evaluator.rows(image, hu, mask, range(12)):
+    for entry in evaluator.rows(Truth(hu, mask, SPACING, range(12)), image):
         assert math.isnan(entry["value"])
 
 
@@ -133,19 +135,22 @@ def test_as_monai_metric():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("image", "message"),
     [
-        ({"image": np.zeros((9, 8, 11))}, r"image has shape \(9, 8, 11\)"),
-        ({"truth_mask": np.zeros((9, 8, 1))}, r"mask has shape \(9, 8, 1\)"),
-        ({"image": np.full((9, 8, 12), np.nan)}, "864 voxels"),
-        ({"observed": [12]}, "from 0 to 11"),
+        (np.zeros((9, 8, 11)), r"image has shape \(9, 8, 11\)"),
+        (np.full((9, 8, 12), np.nan), "864 voxels"),
     ],
 )
-def test_bad_input_is_told_in_one_sentence(evaluator, change, message):
-    image, hu, mask = _nodule()
-    given = {"image": image, "truth_hu": hu, "truth_mask": mask, "observed": [0, 5, 10]}
+def test_bad_input_is_told_in_one_sentence(evaluator, image, message):
+    _, hu, mask = _nodule()
     with pytest.raises(InputError, match=message):
-        evaluator.rows(**(given | change))
+        evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
+
+
+def test_without_a_choice_the_metrics_are_those_of_the_table(evaluator):
+    image, hu, mask = _nodule()
+    truth = Truth(hu, mask, SPACING, [0, 5, 10])
+    assert TextureEvaluator().rows(truth, image) == evaluator.rows(truth, image)
 
 
 def test_an_unknown_set_of_slices_is_refused():

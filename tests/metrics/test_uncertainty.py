@@ -13,6 +13,7 @@ from bundle.metrics import (
     ErrorRatio,
     IntervalCoverage,
     IntervalWidth,
+    Truth,
     UncertaintyEvaluator,
     coverage,
     error_rank_correlation,
@@ -105,7 +106,7 @@ def test_rows_are_of_the_voxels_they_say(axis):
     image = rng.random(SHAPE)
     error = rng.uniform(0, 0.3, SHAPE).astype(np.float32)
     observed = [1, 5, 9] if axis == 2 else [1, 5]
-    rows = evaluator().rows(image, error, truth, mask, observed, {0.8: 1.5, 0.95: 2.5}, axis)
+    rows = evaluator().rows(Truth(truth, mask, (1, 1, 1), observed, axis), image, error, {0.8: 1.5, 0.95: 2.5})
     found = {(r["slices"], r["region"], r["metric"]): r["value"] for r in rows}
     assert len(found) == len(rows) == 2 * 2 * 5
     assert {r["threshold_hu"] for r in rows} == {None}
@@ -129,15 +130,17 @@ def test_rows_are_of_the_voxels_they_say(axis):
 
 def test_without_intervals_only_what_needs_none_is_measured():
     ones = np.ones(SHAPE)
-    rows = evaluator(slices=["unobserved"]).rows(ones * 0.5, ones * 0.1, ones * 0, ones, [0, 5], None)
+    truth = Truth(ones * 0, ones, (1, 1, 1), [0, 5])
+    rows = evaluator(slices=["unobserved"]).rows(truth, ones * 0.5, ones * 0.1)
     assert {r["metric"] for r in rows} == {"error_ratio"}
 
 
 def test_bad_input_is_told_in_one_sentence():
     ones = np.ones(SHAPE)
+    truth = Truth(ones, ones, (1, 1, 1), [0, 5])
     with pytest.raises(InputError, match="the expected error is negative in 1320 voxels"):
-        evaluator().rows(ones, -ones, ones, ones, [0, 5], None)
+        evaluator().rows(truth, ones, -ones)
     with pytest.raises(InputError, match=r"the expected error has shape \(12, 10, 10\)"):
-        evaluator().rows(ones, ones[..., 1:], ones, ones, [0, 5], None)
+        evaluator().rows(truth, ones, ones[..., 1:])
     with pytest.raises(InputError, match="are unknown: give some of unobserved"):
         evaluator(slices=["some"])
