@@ -16,12 +16,16 @@ from bundle.errors import InputError
 SLICE_SETS = ("unobserved", "interpolated", "all")
 
 
-def slice_sets(count: int, observed: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+def slice_sets(
+    count: int, observed: Sequence[int] | np.ndarray, ends: tuple[float, float] | None = None
+) -> dict[str, np.ndarray]:
     """Tell which of ``count`` slices belong to each set.
 
     Args:
         count: number of slices along the axis.
         observed: their indices that were given to the method, in any order.
+        ends: places, in slices, of the first and the last observed slice, where those are averages and none of the
+            volume's own; None: the first and the last of ``observed``.
 
     Returns:
         one bool array (count,) for each of ``SLICE_SETS``; a set may be empty.
@@ -41,11 +45,10 @@ def slice_sets(count: int, observed: Sequence[int] | np.ndarray) -> dict[str, np
         )
     unobserved = np.ones(count, dtype=bool)
     unobserved[indices] = False
-    interpolated = unobserved.copy()
-    if len(indices):
-        interpolated[: indices.min()] = interpolated[indices.max() :] = False
-    else:
-        interpolated[:] = False
+    if ends is None:
+        ends = (indices.min(), indices.max()) if len(indices) else (0.0, -1.0)
+    places = np.arange(count)
+    interpolated = unobserved & (places >= ends[0]) & (places <= ends[1])
     return {"unobserved": unobserved, "interpolated": interpolated, "all": np.ones(count, dtype=bool)}
 
 
