@@ -24,6 +24,8 @@ class Truth:
         observed: indices along ``axis`` of the slices the methods were given.
         axis: the decimated one.
         slice_thickness: mm, nominal; None if unknown.
+        ends: places, in slices, of the first and the last observed slice, where those are averages of the volume's
+            slices and none of its own; then ``observed`` is empty and all slices are unobserved.
 
     Raises:
         InputError: volumes that aren't 3-D, differ in shape or hold voxels that aren't finite, a spacing of other
@@ -41,6 +43,7 @@ class Truth:
     observed: Sequence[int] | np.ndarray
     axis: int = 2
     slice_thickness: float | None = None
+    ends: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         hu = checked_volume("the true image", self.hu, np.shape(self.hu))
@@ -55,7 +58,7 @@ class Truth:
     @cached_property
     def slice_sets(self) -> dict[str, np.ndarray]:
         """Which slices along ``axis`` are in each set, see :func:`slice_sets`."""
-        return slice_sets(self.hu.shape[self.axis], self.observed)
+        return slice_sets(self.hu.shape[self.axis], self.observed, self.ends)
 
     def region(self, slices: str, region: str) -> np.ndarray:
         """(X, Y, Z) bool: the voxels of a set of slices, ``global`` or of the ``tumour`` alone; may be read-only."""

@@ -67,7 +67,8 @@ class Case:
     def truth(self) -> Truth:
         """What reconstructions of the nodule are measured against."""
         thickness = self.item.get("slice_thickness")
-        return Truth(self.truth_hu, self.mask, self.spacing, self.observed, self.axis, thickness)
+        ends = None if self.decimate.average == 1 else (float(self.centres[0]), float(self.centres[-1]))
+        return Truth(self.truth_hu, self.mask, self.spacing, self.observed, self.axis, thickness, ends)
 
     def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
         """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.
@@ -82,6 +83,7 @@ class Case:
         in_plane = tuple(s for i, s in enumerate(self.spacing) if i != self.axis)
         average = self.decimate.average
         return ObservedSlices(
+            # averages of what is measured: of the truth in the window, not of HU beyond it
             image=self.decimate.averaged(truth, axis=2),
             # a reader outlines what fills at least half of a thick slice
             mask=self.decimate.averaged(mask, axis=2) >= 0.5,
