@@ -1,31 +1,36 @@
-"""A progress bar over the epochs of a fit, as a handler that MONAI trainers attach."""
+"""Tell how many epochs of a fit are done, as a handler that MONAI trainers attach."""
 
 from __future__ import annotations
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers.tqdm_logger import ProgressBar
+
+from bundle.progress import Progress, ProgressBars
 
 
 class EpochProgress:
-    """Show epochs done, time left and the loss; ends with the engine.
+    """Report epochs done and the loss of the last step.
 
     Args:
         title: text before the bar.
+        progress: where to report to; None: a bar of its own, which ends with the engine.
 
     Example:
         >>> EpochProgress("fit").attach(Engine(lambda engine, batch: {"loss": 0.0}))
     """
 
-    def __init__(self, title: str = "epochs") -> None:
+    def __init__(self, title: str = "epochs", progress: Progress | None = None) -> None:
         self.title = title
+        self.progress = progress
 
     def attach(self, engine: Engine) -> None:
         """Follow an engine whose iterations give ``{"loss": ...}``."""
-        bar = ProgressBar(desc=self.title, bar_format=None, persist=True)
-        bar.attach(
-            engine,
-            output_transform=lambda output: {"loss": f"{float(torch.as_tensor(output['loss']).detach()):.5f}"},
-            event_name=Events.EPOCH_COMPLETED,
-            closing_event_name=Events.COMPLETED,
-        )
+        bars = ProgressBars("epoch", keep=True)
+        progress = self.progress or bars(self.title)
+
+        def report(engine: Engine) -> None:
+            loss = float(torch.as_tensor(engine.state.output["loss"]).detach())  # type: ignore[index]
+            progress(engine.state.epoch, engine.state.max_epochs or 0, f"loss {loss:.5f}")
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED, report)
+        engine.add_event_handler(Events.COMPLETED, bars.close)

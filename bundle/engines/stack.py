@@ -9,7 +9,7 @@ a CPU its result is the same to the last bit in any stack, on any number of work
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,6 @@ class StackTrainer(Trainer):
         options: how to fit, one for all or one for each; of one batch size.
         device: where to compute.
         handlers: further MONAI or Ignite handlers (anything with ``attach``).
-        on_epoch: called after each epoch with (epochs done, epochs in all, mean loss over the nodules).
         max_epochs: instead of the options' epochs.
         seeds: of the data given as :class:`CoordinateBatches`, one for each.
 
@@ -65,7 +64,6 @@ class StackTrainer(Trainer):
         options: FitOptions | Sequence[FitOptions] | None = None,
         device: str | torch.device = "cpu",
         handlers: Sequence[Any] | None = None,
-        on_epoch: Callable[[int, int, float], None] | None = None,
         max_epochs: int | None = None,
         seeds: Sequence[int] | None = None,
     ) -> None:
@@ -77,7 +75,6 @@ class StackTrainer(Trainer):
             chosen = [replace(one, epochs=max_epochs) for one in chosen]
         self.fits = [NoduleFit(*parts) for parts in zip(nets, data, [one.check() for one in chosen], strict=True)]
         self.network = nets[0]
-        self.on_epoch = on_epoch
         self._path, self._precision, self.fallback = choose_path(self.fits, torch.device(device))
         self.timings: dict[str, Any] = {}
         super().__init__(
@@ -127,10 +124,7 @@ class StackTrainer(Trainer):
         losses = self._path.epoch(live)
         for fit, loss in zip(live, losses, strict=True):
             fit.end_epoch(loss)
-        mean = sum(losses) / len(losses)
-        if self.on_epoch is not None:
-            self.on_epoch(self.state.epoch, self.state.max_epochs, mean)
-        return {"loss": mean, "losses": losses}
+        return {"loss": sum(losses) / len(losses), "losses": losses}
 
     def predict(self, network: nn.Module, coordinates: torch.Tensor, chunk: int = 65536) -> torch.Tensor:
         """Evaluate a fitted network at many places, as :func:`bundle.engines.predict`, on the path's own way."""

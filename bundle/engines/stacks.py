@@ -19,7 +19,6 @@ def fit_stacks(
     data: Sequence[NoduleData],
     options: FitOptions,
     device: str | torch.device = "cpu",
-    on_epoch: Callable[[int, int, float], None] | None = None,
     limit: int | None = None,
     handlers: Callable[[list[int]], Sequence[Any]] | None = None,
 ) -> Iterator[tuple[list[int], StackTrainer]]:
@@ -33,7 +32,6 @@ def fit_stacks(
         data: of each nodule.
         options: how to fit.
         device: where to compute.
-        on_epoch: see :class:`StackTrainer`.
         limit: most nodules a stack; None: what fits the free memory, one on a CPU.
         handlers: makes the handlers of a stack, from the numbers of its nodules.
 
@@ -45,7 +43,7 @@ def fit_stacks(
     while waiting:
         indices = waiting.pop(0)
         more = list(handlers(indices)) if handlers is not None else []
-        trainer = _try_stack([make(i) for i in indices], [data[i] for i in indices], options, device, on_epoch, more)
+        trainer = _try_stack([make(i) for i in indices], [data[i] for i in indices], options, device, more)
         if trainer is not None:
             yield indices, trainer
         else:
@@ -55,9 +53,9 @@ def fit_stacks(
 
 def _try_stack(networks: list[nn.Module], data: list[NoduleData], *rest: Any) -> StackTrainer | None:
     """Fit one stack; None if it needs more memory than there is and can be cut."""
-    options, device, on_epoch, handlers = rest
+    options, device, handlers = rest
     try:
-        trainer = StackTrainer(networks, data, options, device, handlers, on_epoch)
+        trainer = StackTrainer(networks, data, options, device, handlers)
         trainer.run()
         return trainer
     except torch.OutOfMemoryError:

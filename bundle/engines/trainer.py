@@ -91,7 +91,6 @@ class NoduleTrainer(SupervisedTrainer):
         device: where to compute.
         loss_function: of prediction (1, N, 1) and label; None: :func:`squared_error`.
         handlers: further MONAI or Ignite handlers (anything with ``attach``).
-        on_epoch: called after each epoch with (epochs done, epochs in all, mean loss).
         max_epochs: instead of the options' epochs.
         inferer: calls the network on a batch; None: MONAI's SimpleInferer.
 
@@ -117,7 +116,6 @@ class NoduleTrainer(SupervisedTrainer):
         device: str | torch.device = "cpu",
         loss_function: Callable | None = None,
         handlers: Sequence[Any] | None = None,
-        on_epoch: Callable[[int, int, float], None] | None = None,
         max_epochs: int | None = None,
         inferer: Inferer | None = None,
     ) -> None:
@@ -139,7 +137,6 @@ class NoduleTrainer(SupervisedTrainer):
             optim_set_to_none=True,
         )
         self.history: dict[str, list[float]] = {"loss": [], "lr": []}
-        self._on_epoch = on_epoch
         self._losses: list[tuple[int, torch.Tensor]] = []
         # Ignite reports every run to its logger; one line a nodule would drown the study's own
         self.logger.setLevel("WARNING")
@@ -176,8 +173,6 @@ class NoduleTrainer(SupervisedTrainer):
         total = sum(n for n, _ in engine._losses)
         loss = sum(n * value for n, value in engine._losses) / total
         engine.history["loss"].append(float(loss))
-        if engine._on_epoch is not None:
-            engine._on_epoch(engine.state.epoch, engine.options.epochs, float(loss))
 
 
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,9 @@ from bundle.inferers.calibration.intervals import Calibration, load_calibration,
 from bundle.inferers.dense.inferer import DenseInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import NoduleField
+from bundle.inferers.implicit.fitted import FittedInferer
 from bundle.inferers.implicit.inferer import ImplicitInferer, coordinate_batches
-from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
-from bundle.inferers.implicit.profile import ProfileInferer, ProfileMean
+from bundle.inferers.implicit.millimetre import EnsembleOptions, MillimetreSirenInferer
 from bundle.inferers.implicit.siren_prior import PriorSirenInferer
 from bundle.inferers.interpolation.flow import FlowInferer
 from bundle.inferers.interpolation.gate import GateInferer
@@ -27,6 +27,8 @@ __all__ = [
     "Calibration",
     "CubicInferer",
     "DenseInferer",
+    "EnsembleOptions",
+    "FittedInferer",
     "FlowInferer",
     "GateInferer",
     "GuidedDistanceInferer",
@@ -41,8 +43,6 @@ __all__ = [
     "PchipInferer",
     "PriorInferer",
     "PriorSirenInferer",
-    "ProfileInferer",
-    "ProfileMean",
     "RawError",
     "Reconstruction",
     "SignedDistanceInferer",

@@ -18,6 +18,7 @@ from monai.inferers import Inferer
 from bundle.errors import InputError
 from bundle.inferers.calibration.intervals import Calibration
 from bundle.inferers.consistency import agreed
+from bundle.progress import Progress
 from bundle.slices import ObservedSlices, Reconstruction
 
 
@@ -32,6 +33,7 @@ class SliceInferer(Inferer):
             tiles needs an overlap.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
             taken as it is, and there are no intervals.
+        on_progress: told how far a method is that takes its time; None: nobody is.
 
     Example:
         >>> from bundle.inferers import LinearInferer
@@ -43,6 +45,7 @@ class SliceInferer(Inferer):
     reads_image: bool = False
     in_plane: bool = False
     calibration: Calibration | None = None
+    on_progress: Progress | None = None
 
     @abstractmethod
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:

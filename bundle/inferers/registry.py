@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -107,7 +107,7 @@ def method_factories(device: str | None = None, **given: Any) -> dict[str, Metho
         InputError: options for an unknown method, or that a method does not take.
 
     Example:
-        >>> made = method_factories(device="cpu", siren_mm={"epochs": 2}, ours=LinearInferer("extrapolate"))
+        >>> made = method_factories(siren_mm={"ensemble": {"epochs": 2}}, ours=LinearInferer("extrapolate"))
         >>> made["siren_mm"]().options.epochs, list(made)[-1], made["ours"]().beyond
         (2, 'ours', 'extrapolate')
     """
@@ -170,10 +170,22 @@ def _factory(
     unknown = [option for option in options if option not in takes]
     if unknown:
         raise InputError(f"method {method.name} takes no {unknown[0]}: give {', '.join(takes)}")
-    arguments = {**method.defaults, **{name: others[name] for name in method.needs}, **options}
+    arguments = {**method.defaults, **{name: others[name] for name in method.needs}}
+    arguments |= {name: _changed(takes[name].default, value) for name, value in options.items()}
     if "device" in takes:
         arguments.setdefault("device", device)
     return partial(method.make, **arguments)
+
+
+def _changed(default: Any, value: Any) -> Any:
+    """A dictionary of options as the default's, changed so far; anything else as it is."""
+    if not (isinstance(value, Mapping) and is_dataclass(default)):
+        return value
+    known = [one.name for one in fields(default)]
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise InputError(f"{unknown[0]} is no option of a fit: give {', '.join(known)}")
+    return replace(default, **value)  # type: ignore[type-var]
 
 
 def _made(name: str, added: Any) -> MethodFactory:

@@ -25,6 +25,7 @@ from bundle.errors import InputError, mistake_behind
 from bundle.inferers import DenseInferer, SliceInferer
 from bundle.label.mask import carry_mask, onto_full_grid, threshold_nodule
 from bundle.label.request import Request, read_request
+from bundle.progress import Progress
 from bundle.transforms import CropRegiond, slice_positions
 from bundle.transforms.region import as_voxel
 
@@ -146,12 +147,12 @@ class ServedInferer(DenseInferer):
         return MetaTensor(answer, affine=volume.affine, meta=volume.meta)
 
 
-def _watch(request: Request) -> Any:
+def _watch(request: Request) -> Progress:
     """Log every tenth of the way, and stop where the time is over."""
     started, told = time.monotonic(), [0]
 
-    def on_progress(part: float) -> None:
-        seconds = time.monotonic() - started
+    def on_progress(done: float, total: float, words: str = "") -> None:
+        part, seconds = done / total, time.monotonic() - started
         if int(part * 10) > told[0]:
             told[0] = int(part * 10)
             log.info("%s: %d %% after %.1f s", request.method, told[0] * 10, seconds)

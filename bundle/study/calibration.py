@@ -26,6 +26,7 @@ from bundle.inferers.calibration.intervals import read_calibrations
 from bundle.inferers.calibration.samples import REGIONS, Sample, entry_of
 from bundle.inferers.names import chosen_names
 from bundle.metrics import slice_region, slice_sets
+from bundle.progress import Report
 from bundle.report.tables.table import DASH, Table
 from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
 from bundle.study.workers import run_all, worker_count
@@ -54,7 +55,7 @@ class Sampling:
     slices: str
     seed: int = 0
 
-    def __call__(self, index: int, report: Callable[[str, int, int], None]) -> dict[str, list[Sample | str]]:
+    def __call__(self, index: int, report: Report) -> dict[str, list[Sample | str]]:
         """Samples by method; the reason instead of one where a method failed."""
         found: dict[str, list[Sample | str]] = {name: [] for name in self.inferers}
         try:

@@ -16,12 +16,12 @@ from typing import Any
 
 from bundle.data import NoduleSource
 from bundle.errors import InputError
-from bundle.inferers import ImplicitInferer, Reconstruction, SliceInferer, StoredInferer
+from bundle.inferers import FittedInferer, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.consistency import agreed
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.progress import Report
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
-from bundle.study.workers import Report
 from bundle.transforms import Decimate
 from bundle.version import __version__
 
@@ -129,14 +129,11 @@ class NoduleWork:
         return facts
 
     def _compute(self, case: Case, name: str, inferer: SliceInferer, wanted: str, report: Report) -> dict[str, Any]:
-        if hasattr(inferer, "on_epoch"):
-            label = f"{case.nodule_id} {name}"
-            inferer.on_epoch = lambda done, total, _: report(label, done, total)
+        inferer.on_progress = report(f"{case.nodule_id} {name}")
         try:
             made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name), self.reveal)
         finally:
-            if hasattr(inferer, "on_epoch"):
-                inferer.on_epoch = None
+            inferer.on_progress = None
         return self._keep(case, name, wanted, made, seconds)
 
     def _keep(self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float) -> dict[str, Any]:
@@ -196,7 +193,7 @@ class NoduleWork:
         What can't be fitted so is left for the nodule's own turn.
         """
         for name, inferer in self.inferers.items():
-            if not isinstance(inferer, ImplicitInferer):
+            if not isinstance(inferer, FittedInferer):
                 continue
             cases, observed = [], []
             for index in indices:
@@ -209,7 +206,7 @@ class NoduleWork:
                         cases.append((case, wanted))
             if not cases:
                 continue
-            inferer.on_epoch = lambda done, total, _, name=name: report(f"{name}, stacks", done, total)
+            inferer.on_progress = report(f"{name}, stacks")
             start = time.perf_counter()
             try:
                 results = inferer.reconstruct_many(observed)
@@ -217,7 +214,7 @@ class NoduleWork:
                 log.warning("the nodules could not be fitted together, each is fitted alone: %s", _reason(fault))
                 continue
             finally:
-                inferer.on_epoch = None
+                inferer.on_progress = None
             seconds = (time.perf_counter() - start) / len(cases)
             for (case, wanted), made, seen in zip(cases, results, observed, strict=True):
                 self._keep(case, name, wanted, on_case(case, agreed(made, seen)), seconds)

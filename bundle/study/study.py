@@ -32,7 +32,7 @@ from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork, Outcome
 from bundle.study.shards import Shard, ShardBoard
-from bundle.study.workers import progress_bars, run_all, worker_count
+from bundle.study.workers import inner_bars, run_all, worker_count
 from bundle.transforms import Decimate
 from bundle.version import __version__
 
@@ -125,7 +125,7 @@ class Study:
         board.start()
         mine = shard.indices(len(source))
         if self.stack:
-            with progress_bars() as report:
+            with inner_bars() as report:
                 work.fit_stacks(mine, report)
         title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
         outcomes = dict(run_all(work, mine, worker_count(self.workers, len(mine), self.device), title))

@@ -6,7 +6,6 @@ thread a process keeps a result the same for any number of workers.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import threading
@@ -19,11 +18,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-Report = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+from bundle.progress import ProgressBars, Report
 
 Work = Callable[[int, Report], Any]
-"""A piece of work: called with its index and a place to report progress to; picklable."""
+"""A piece of work: called with its index and what gives a place to report progress to; picklable."""
 
 _work: Work | None = None
 _queue: Any = None
@@ -62,8 +60,8 @@ def run_all(work: Work, pieces: Sequence[int], workers: int, title: str) -> Iter
             torch.set_num_threads(1)
             try:
                 for piece in pieces:
-                    with _InnerBars() as inner:
-                        yield piece, work(piece, inner.report)
+                    with inner_bars() as report:
+                        yield piece, work(piece, report)
                     bar.update()
             finally:
                 torch.set_num_threads(threads)
@@ -71,8 +69,8 @@ def run_all(work: Work, pieces: Sequence[int], workers: int, title: str) -> Iter
         context = multiprocessing.get_context("spawn")  # fork is unsafe once torch has threads
         queue = context.SimpleQueue()
         pool = ProcessPoolExecutor(workers, context, _start_worker, (work, queue, list(warnings.filters)))
-        with pool, _InnerBars() as inner:
-            listener = threading.Thread(target=_listen, args=(queue, inner), daemon=True)
+        with pool, inner_bars() as report:
+            listener = threading.Thread(target=_listen, args=(queue, report), daemon=True)
             listener.start()
             futures = {pool.submit(_call, piece): piece for piece in pieces}
             for future in as_completed(futures):
@@ -82,38 +80,14 @@ def run_all(work: Work, pieces: Sequence[int], workers: int, title: str) -> Iter
             listener.join(timeout=5)
 
 
-@contextlib.contextmanager
-def progress_bars() -> Iterator[Report]:
-    """A place to report progress to, outside of :func:`run_all`."""
-    with _InnerBars() as inner:
-        yield inner.report
+def inner_bars() -> ProgressBars:
+    """Bars below that of the study, one for each thing in hand."""
+    return ProgressBars("epoch", indent="  ")
 
 
-class _InnerBars:
-    """Progress bars below the main one, one for each thing in hand; each goes when it is done."""
-
-    def __init__(self) -> None:
-        self.bars: dict[str, tqdm] = {}
-
-    def __enter__(self) -> _InnerBars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for bar in self.bars.values():
-            bar.close()
-
-    def report(self, what: str, done: int, total: int) -> None:
-        if what not in self.bars:
-            self.bars[what] = tqdm(total=total, desc=f"  {what}", unit="epoch", leave=False, dynamic_ncols=True)
-        bar = self.bars[what]
-        bar.update(done - bar.n)
-        if done >= total:
-            self.bars.pop(what).close()
-
-
-def _listen(queue: Any, inner: _InnerBars) -> None:
+def _listen(queue: Any, bars: ProgressBars) -> None:
     while (message := queue.get()) is not None:
-        inner.report(*message)
+        bars.update(*message)
 
 
 def _start_worker(work: Work, queue: Any, filters: list) -> None:
@@ -134,4 +108,4 @@ def _end_with_parent() -> None:
 
 def _call(piece: int) -> Any:
     assert _work is not None
-    return _work(piece, lambda *message: _queue.put(message))
+    return _work(piece, lambda what: lambda *progress: _queue.put((what, *progress)))

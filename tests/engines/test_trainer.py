@@ -72,9 +72,10 @@ def test_epochs_given_to_the_trainer_win():
 
 def test_epochs_are_reported():
     seen = []
-    NoduleTrainer(small_siren(), batches(), OPTIONS, on_epoch=lambda *a: seen.append(a)).run()
+    watch = EpochProgress(progress=lambda *a: seen.append(a))
+    NoduleTrainer(small_siren(), batches(), OPTIONS, handlers=[watch]).run()
     assert [s[:2] for s in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert all(loss > 0 for *_, loss in seen)
+    assert all(float(words.removeprefix("loss ")) > 0 for *_, words in seen)
 
 
 def test_handlers_are_attached(tmp_path, capsys):

@@ -7,15 +7,17 @@ from helpers.observed import observed, sampled, waves
 
 from bundle.engines import stacks
 from bundle.errors import InputError
-from bundle.inferers import CubicInferer, LinearInferer, MillimetreSirenInferer
+from bundle.inferers import CubicInferer, EnsembleOptions, LinearInferer, MillimetreSirenInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import MillimetreFrame, voxel_places
-from bundle.inferers.implicit.millimetre import member_seed
+from bundle.inferers.implicit.millimetre import RAW_ERROR, member_seed
 from bundle.networks import Siren
 
+QUICK = EnsembleOptions(epochs=3, members=3, hidden_features=16)
 
-def inferer(**changes):
-    return MillimetreSirenInferer(**({"epochs": 3, "members": 3, "hidden_features": 16, "device": "cpu"} | changes))
+
+def inferer(raw_error=RAW_ERROR, **changes):
+    return MillimetreSirenInferer(dataclasses.replace(QUICK, **changes), "cpu", raw_error)
 
 
 def test_result_has_the_wanted_shape_range_and_record():
@@ -122,7 +124,7 @@ def test_recovers_a_function_of_low_frequency_better_than_interpolation_along_z(
     seen = sampled(waves, (1.0, 1.0), targets=targets)
     x, y = (np.arange(n) * 1.0 for n in seen.image.shape[:2])
     truth = waves(*np.meshgrid(x, y, targets, indexing="ij"))
-    method = MillimetreSirenInferer(epochs=40, members=2, device="cpu")
+    method = MillimetreSirenInferer(EnsembleOptions(epochs=40, members=2), "cpu")
     made = method.reconstruct(seen)
     errors = [np.sqrt(np.mean((m - truth) ** 2)) for m in (made.image, LinearInferer().reconstruct(seen).image)]
     assert errors[0] < 0.5 * errors[1]
@@ -136,14 +138,14 @@ def test_recovers_a_function_of_low_frequency_better_than_interpolation_along_z(
 def test_pixel_spacing_hardly_matters():
     fields = []
     for spacing in ((0.9, 0.9), (0.6, 0.75)):
-        fields.append(MillimetreSirenInferer(epochs=30, members=3, device="cpu").fit(sampled(waves, spacing)))
+        fields.append(MillimetreSirenInferer(EnsembleOptions(epochs=30, members=3), "cpu").fit(sampled(waves, spacing)))
     places = np.random.default_rng(0).uniform(1, 17, (400, 3))
     values = [field(places) for field in fields]
     assert np.std(values[0]) > 0.1
     assert np.sqrt(np.mean((values[0] - values[1]) ** 2)) < 0.02
     # the same numbers taken for half as large pixels are another nodule
     seen = sampled(waves, (0.9, 0.9))
-    smaller = MillimetreSirenInferer(epochs=30, members=3, device="cpu").fit(
+    smaller = MillimetreSirenInferer(EnsembleOptions(epochs=30, members=3), "cpu").fit(
         dataclasses.replace(seen, spacing=(0.45, 0.45))
     )
     assert np.sqrt(np.mean((smaller(places * [0.5, 0.5, 1]) - values[0]) ** 2)) > 0.002
@@ -178,7 +180,7 @@ def test_smooth_slices_are_interpolated_as_well_as_by_a_spline():
 def test_progress_rises_to_the_whole():
     told = []
     method = inferer()
-    method.on_epoch = lambda done, total, loss: told.append((done, total))
+    method.on_progress = lambda done, total, words: told.append((done, total))
     method.reconstruct_many([observed(), observed(seed=1)])
     assert told == [(i, 18) for i in range(1, 19)]
 

@@ -66,7 +66,9 @@ def test_without_options_the_prior_has_its_weights():
     ("given", "words"),
     [
         ({"siren_nm": {"epochs": 2}}, "did you mean 'siren_mm'"),
-        ({"siren_mm": {"epoch": 2}}, "takes no epoch"),
+        ({"siren_mm": {"epochs": 2}}, "takes no epochs"),
+        ({"siren_mm": {"ensemble": {"epoch": 2}}}, "epoch is no option of a fit"),
+        ({"siren": {"options": {"epoch": 2}}}, "epoch is no option of a fit"),
         ({"ours": "my.Inferer"}, "expected the _target_"),
         ({"linear": None}, "expected the _target_"),
     ],

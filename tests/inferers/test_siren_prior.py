@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bundle.errors import InputError
 from bundle.inferers import (
+    EnsembleOptions,
     LinearInferer,
     MillimetreSirenInferer,
     MorphologicalInferer,
@@ -20,12 +22,13 @@ from bundle.inferers import (
 )
 from bundle.inferers.implicit.field import Guide, voxel_places
 from bundle.inferers.implicit.millimetre import samples
-from bundle.inferers.implicit.siren_prior import prior_planes
+from bundle.inferers.implicit.siren_prior import SIREN_PRIOR, prior_planes
 
 
 def inferer(prior=PchipInferer, **changes):
-    quick = {"epochs": 3, "members": 2, "hidden_features": 16, "device": "cpu"}
-    return PriorSirenInferer(prior, **(quick | changes))
+    own = {name: changes.pop(name) for name in ("weight", "part") if name in changes}
+    ensemble = replace(SIREN_PRIOR, **({"epochs": 3, "members": 2, "hidden_features": 16} | changes))
+    return PriorSirenInferer(prior, ensemble=ensemble, device="cpu", **own)
 
 
 class Waves(SliceInferer):
@@ -59,16 +62,16 @@ def test_the_prior_is_followed_the_more_the_more_it_weighs():
     wrong = waves(*np.meshgrid(*(np.arange(21.0),) * 2, seen.targets, indexing="ij")) + 0.1
     away = []
     for weight in (0.01, 0.3, 10.0):
-        method = PriorSirenInferer(Waves(0.1), weight=weight, part=0.0, epochs=20, members=2, device="cpu")
-        made = method.reconstruct(seen).image
+        ensemble = replace(SIREN_PRIOR, epochs=20, members=2)
+        made = PriorSirenInferer(Waves(0.1), weight, 0.0, ensemble, "cpu").reconstruct(seen).image
         away.append(np.abs(made - wrong)[..., ~seen.seen].mean())
     assert away[0] > 1.08 * away[1] > 1.08**2 * away[2]
 
 
 def test_a_good_prior_makes_a_good_function_even_where_it_was_not_asked():
     seen = sampled(waves, (1.0, 1.0), gap=5.0, targets=np.arange(0.0, 16, 1.0))
-    with_prior = PriorSirenInferer(Waves(), epochs=30, members=2, device="cpu").fit(seen)
-    without = MillimetreSirenInferer(epochs=30, members=2, device="cpu").fit(seen)
+    with_prior = PriorSirenInferer(Waves(), ensemble=replace(SIREN_PRIOR, epochs=30, members=2), device="cpu").fit(seen)
+    without = MillimetreSirenInferer(EnsembleOptions(epochs=30, members=2), "cpu").fit(seen)
     places = np.random.default_rng(0).uniform(1, 14, (400, 3))
     errors = [np.sqrt(np.mean((field(places) - waves(*places.T)) ** 2)) for field in (with_prior, without)]
     assert errors[0] < 0.02

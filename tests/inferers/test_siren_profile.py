@@ -1,5 +1,6 @@
 """Slices that average over their thickness: the integral, the fit through it, and that it helps."""
 
+from dataclasses import replace
 from functools import partial
 
 import nibabel as nib
@@ -11,8 +12,10 @@ from torch import nn
 
 from bundle.engines import FitOptions, NoduleTrainer
 from bundle.errors import InputError
-from bundle.inferers import ImplicitInferer, ObservedSlices, ProfileInferer, ProfileMean, coordinate_batches
+from bundle.inferers import ImplicitInferer, ObservedSlices, coordinate_batches
+from bundle.inferers.implicit.profile import ProfileMean, profile_rule
 from bundle.networks import Siren
+from bundle.profile import slice_profile
 from bundle.transforms import to_unit
 
 SMALL = partial(Siren, hidden_features=32, hidden_layers=2, omega_0=10.0, dropout=0.0)
@@ -33,7 +36,7 @@ def test_mean_over_the_profile_is_the_integral(shape):
     x, _, z = places.double().unbind(-1)
     low, high = z - half, z + half
     exact = 1 + x + ((high**6 - low**6) / 6 - (high**3 - low**3)) / (2 * half)
-    network = ProfileMean(Polynomial(), half, samples=3)
+    network = ProfileMean(Polynomial(), *profile_rule(2 * half, samples=3))
     torch.testing.assert_close(network.train()(places)[..., 0].double(), exact, atol=1e-5, rtol=0)
     torch.testing.assert_close(network.eval()(places), Polynomial()(places))
 
@@ -61,7 +64,7 @@ def test_modelling_the_profile_helps():
     options = FitOptions(epochs=40, learning_rate=1e-3, warmup=2, t_0=0, batch_size=256, precision="fp32")
     rmse = {}
     for profile in (None, 5.0):
-        inferer = ProfileInferer(SMALL, options, profile, samples=4, device="cpu", keep_observed=False)
+        inferer = ImplicitInferer(SMALL, options, "cpu", keep_observed=False, profile_mm=profile)
         image = inferer.reconstruct(observed).image
         rmse[profile] = float(np.sqrt(np.mean((image - truth) ** 2)))
     assert rmse[None] > 0.008
@@ -79,7 +82,7 @@ def test_modelling_the_profile_helps_on_real_ct(real_data):
     network = partial(Siren, hidden_features=48, hidden_layers=2, omega_0=15.0, dropout=0.0)
     rmse = {}
     for profile in (None, 4.0):
-        inferer = ProfileInferer(network, options, profile, samples=5, device="cpu", keep_observed=False)
+        inferer = ImplicitInferer(network, options, "cpu", keep_observed=False, profile_mm=profile)
         image = inferer.reconstruct(observed).image
         rmse[profile] = float(np.sqrt(np.mean((image - thin)[..., 2:-2] ** 2)))
     assert rmse[4.0] < 0.9 * rmse[None], rmse
@@ -89,7 +92,7 @@ def test_the_state_is_the_networks_own_and_renders_the_image():
     positions, targets = np.arange(0, 20.1, 5), np.arange(0, 20.1, 2.5)
     observed = ObservedSlices(blobs(positions, 5.0, n=8), None, positions, targets, seed=4)
     options = FitOptions(epochs=2, batch_size=128)
-    result = ProfileInferer(SMALL, options, 5.0, device="cpu").reconstruct(observed)
+    result = ImplicitInferer(SMALL, options, "cpu", profile_mm=5.0).reconstruct(observed)
     network = SMALL().eval()
     network.load_state_dict(result.state)
     with torch.no_grad():
@@ -97,29 +100,52 @@ def test_the_state_is_the_networks_own_and_renders_the_image():
     assert result.image[0, 0, -1] == pytest.approx(corner, abs=1e-5)
     # a thick slice is no slice of a thin volume: it isn't put back unless asked for
     assert not np.allclose(result.image[..., 0], observed.image[..., 0])
-    kept = ProfileInferer(SMALL, options, 5.0, device="cpu", keep_observed=True).reconstruct(observed)
+    kept = ImplicitInferer(SMALL, options, "cpu", keep_observed=True, profile_mm=5.0).reconstruct(observed)
     np.testing.assert_allclose(kept.image[..., 0], observed.image[..., 0], atol=1e-6)
 
 
 def test_the_plain_trainer_takes_a_profile_too():
     observed = ObservedSlices(blobs(np.arange(0, 11, 5.0), n=8), None, np.arange(0, 11, 5.0), np.arange(11.0))
-    network = ProfileMean(Siren(hidden_features=16, hidden_layers=1), half_width=0.2, samples=3)
+    network = ProfileMean(Siren(hidden_features=16, hidden_layers=1), *profile_rule(0.4, samples=3))
     trainer = NoduleTrainer(network, coordinate_batches(observed, 64), FitOptions(epochs=2))
     trainer.run()
     assert len(trainer.history["loss"]) == 2
 
 
-def test_without_a_profile_nothing_differs():
-    positions = np.arange(0, 11, 5.0)
-    observed = ObservedSlices(blobs(positions, n=8), None, positions, np.arange(11.0))
+def test_the_thickness_is_the_observed_slices_own_or_what_is_said_instead():
+    positions, options = np.arange(0, 11, 5.0), FitOptions(epochs=2, batch_size=64)
+    planes = ObservedSlices(blobs(positions, n=8), None, positions, np.arange(11.0))
+    thick = replace(planes, thickness_mm=4.0)
+
+    def image(observed, **profile):
+        return ImplicitInferer(SMALL, options, "cpu", **profile).reconstruct(observed).image
+
+    np.testing.assert_array_equal(image(thick), image(planes, profile_mm=4.0))
+    np.testing.assert_array_equal(image(thick, profile_mm=0), image(planes))
+    assert not np.allclose(image(thick), image(planes), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["box", "trapezoid", "bell"])
+def test_every_profile_has_its_mean(kind):
+    places, weights = profile_rule(4.0, kind, samples=64)
+    offsets = np.linspace(-8, 8, 16001)
+    exact = slice_profile(offsets, 4.0, kind)
+    for power in (0, 1, 2):
+        assert weights @ places**power == pytest.approx(exact @ offsets**power, rel=0.03, abs=0.01)
+
+
+def test_many_thick_ones_are_as_each_alone():
     options = FitOptions(epochs=2, batch_size=64)
-    plain = ImplicitInferer(SMALL, options, "cpu").reconstruct(observed).image
-    np.testing.assert_array_equal(ProfileInferer(SMALL, options, None, device="cpu").reconstruct(observed).image, plain)
+    many = [
+        ObservedSlices(blobs(z := np.arange(0, end, 5.0), n=8), None, z, np.arange(float(end)), thickness_mm=4.0)
+        for end in (11, 21)
+    ]
+    method = ImplicitInferer(SMALL, options, "cpu")
+    for one, result in zip(many, method.reconstruct_many(many), strict=True):
+        np.testing.assert_array_equal(method.reconstruct(one).image, result.image)
 
 
 @pytest.mark.parametrize("thickness", [-1, float("nan"), "thick"])
 def test_a_thickness_that_is_none_is_refused(thickness):
     with pytest.raises(InputError, match="profile_mm is"):
-        ProfileInferer(SMALL, profile_mm=thickness)
-    with pytest.raises(InputError, match="samples is 0"):
-        ProfileInferer(SMALL, profile_mm=1.0, samples=0)
+        ImplicitInferer(SMALL, profile_mm=thickness)

@@ -12,13 +12,13 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from tqdm import tqdm
 
 from bundle.data import gaps_in_words
 from bundle.errors import InputError
@@ -29,6 +29,7 @@ from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.names import chosen_names
+from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
 from bundle.transforms import HU_RANGE, slice_positions, to_hu, to_unit
 
@@ -55,7 +56,7 @@ class DenseInferer(Inferer):
         progress: show a progress bar.
 
     Attributes:
-        on_progress: called with the part that is done, 0 to 1.
+        on_progress: told how many tiles are done, in parts too while a method is fitted to one; None: the bar is.
         notes: what the method had to say about the last volume, such as a fallback that was taken.
 
     Example:
@@ -89,7 +90,7 @@ class DenseInferer(Inferer):
         self.from_network = from_network
         self.progress = progress
         self.calibration = calibration
-        self.on_progress: Callable[[float], None] | None = None
+        self.on_progress: Progress | None = None
         self.notes: list[str] = []
 
     def __call__(self, inputs: torch.Tensor, network: Any = None, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -191,10 +192,10 @@ class DenseInferer(Inferer):
         shape = (*data.shape[:2], len(template.targets))
         blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
         self.notes = []
-        with _Progress(name, len(parts), self.progress, self.on_progress) as bar:
-            if isinstance(method, ImplicitInferer):
-                method.on_epoch = bar.epoch
+        with ProgressBars("tile", keep=True, show=self.progress) as bars:
+            told = self.on_progress or bars(name)
             for number, part in enumerate(parts):
+                method.on_progress = partial(_within, told, number, len(parts))
                 result = self._reconstruct(method, data[part], template, number, network)
                 values = result.image if method.kind == "density" else result.mask
                 assert values is not None
@@ -207,9 +208,8 @@ class DenseInferer(Inferer):
                 for note in set(result.notes) - set(self.notes):
                     self.notes.append(note)
                     log.info(note)
-                bar.tile()
-            if isinstance(method, ImplicitInferer):
-                method.on_epoch = None
+                told(number + 1, len(parts), "")
+            method.on_progress = None
         # a map with holes would look sure where nothing is known
         return blend.volume, errors.volume if errors is not None and all_give_errors else None
 
@@ -229,6 +229,11 @@ class DenseInferer(Inferer):
             method = copy.copy(method)
             method.network = lambda: copy.deepcopy(network)
         return method.reconstruct(observed)
+
+
+def _within(told: Progress, tile: int, tiles: int, done: float, total: float, words: str) -> None:
+    """A part of a tile is done; the tile itself is over when its slices are there."""
+    told(tile + min(done / total, 0.999), tiles, words)
 
 
 def _finish(dense: np.ndarray, observed: np.ndarray, kept: np.ndarray) -> None:
@@ -253,38 +258,3 @@ def _as_batch(meta: Mapping[str, Any], batched: bool) -> dict[str, Any]:
     if not batched:
         return dict(meta)
     return {k: torch.as_tensor(v)[None] if isinstance(v, np.ndarray) else [v] for k, v in meta.items()}
-
-
-class _Progress:
-    """A bar over tiles, that also moves with the epochs of a fit."""
-
-    def __init__(self, name: str, count: int, show: bool, hook: Callable[[float], None] | None) -> None:
-        self.count, self.hook = count, hook
-        self.done, self.within = 0, 0.0
-        self.bar = tqdm(total=count, desc=name, unit="tile", disable=not show, bar_format=_BAR)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.close()
-
-    def epoch(self, done: int, total: int, loss: float) -> None:
-        """An epoch of the fit to the present tile is over."""
-        self.bar.set_postfix_str(f"epoch {done}/{total}, loss {loss:.5f}", refresh=False)
-        self._move(done / total if done < total else self.within)
-
-    def tile(self) -> None:
-        """A tile is over."""
-        self.done += 1
-        self._move(0.0)
-
-    def _move(self, within: float) -> None:
-        self.within = within
-        part = self.done + within
-        self.bar.update(part - self.bar.n)
-        if self.hook is not None:
-            self.hook(part / self.count)
-
-
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} tiles [{elapsed}<{remaining}{postfix}]"

@@ -105,14 +105,12 @@ class NoduleField:
         frame: from mm to their coordinates.
         observed: what they were fitted to.
         guide: and what else.
-        chunk: places at a time.
     """
 
     members: list[tuple[StackTrainer, nn.Module]]
     frame: MillimetreFrame
     observed: ObservedSlices
     guide: Guide | None = None
-    chunk: int = 65536
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
         """Brightness at any places.
@@ -204,7 +202,7 @@ class NoduleField:
         mean, square = np.zeros(len(places)), np.zeros(len(places))
         with torch.no_grad(), one_thread():
             for count, (trainer, network) in enumerate(self.members, start=1):
-                value = trainer.predict(network, coordinates, self.chunk)[:, 0].double().numpy()
+                value = trainer.predict(network, coordinates)[:, 0].double().numpy()
                 step = value - mean
                 mean += step / count
                 square += step * (value - mean)  # Welford's sum

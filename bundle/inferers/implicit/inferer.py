@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,33 +17,41 @@ from torch import nn
 
 from bundle.engines import (
     CoordinateBatches,
+    EpochProgress,
     FitOptions,
     NoduleData,
     NoduleTrainer,
     StackTrainer,
     StopOnWithheld,
     coordinate_grid,
-    fit_stacks,
     one_thread,
     predict,
     unit_axis,
 )
 from bundle.errors import InputError
-from bundle.inferers.base import SliceInferer, checked_image
+from bundle.inferers.base import checked_image
+from bundle.inferers.implicit.fitted import FittedInferer
+from bundle.inferers.implicit.profile import ProfileMean, profile_rule
+from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
+PAPER = FitOptions()
 
-class ImplicitInferer(SliceInferer):
+
+class ImplicitInferer(FittedInferer):
     """Fit one network per nodule from scratch and evaluate it on all target slices: the paper's method.
+
+    Where observed slices are averages over their thickness, the network stands for the body itself
+    (:mod:`bundle.inferers.implicit.profile`).
 
     Args:
         network: makes a new network, mapping (N, 3) to (N, 1); in a config, a ``_target_`` with
             ``"_mode_": "callable"``.
-        options: how to fit it; None: the paper's values.
+        options: how to fit it.
         device: where to fit; None: the first GPU if there is one, else the CPU.
-        chunk: voxels at a time in the dense evaluation.
-        keep_observed: return the observed slices as they are, not as the network renders them. Metrics on
-            unobserved slices are the same either way.
+        keep_observed: return the observed slices as they are, not as the network renders them. Metrics on unobserved
+            slices are the same either way. None: only where they are planes, as an average is no slice of the result.
+        profile_mm: thickness of the observed slices in mm, 0 for planes; None: as they say themselves.
         stop_patience: stop a fit after so many epochs without a smaller error on the *unobserved* voxels, and go back
             to the best epoch, as the published code does; None: fit all epochs and look at observed voxels alone.
         stop_interval: epochs between looks at the unobserved voxels; the published code has 1.
@@ -50,56 +59,39 @@ class ImplicitInferer(SliceInferer):
             of :class:`bundle.engines.NoduleTrainer`, which is slow and easy to read. Both compute the same, from
             different random numbers.
 
-    The result is seeded by ``observed.seed`` alone; torch's global generators are left as they were.
-
     Example:
-        >>> from bundle.networks import Siren
         >>> siren = ImplicitInferer(Siren, FitOptions(epochs=2), device="cpu")
         >>> siren(np.zeros((8, 8, 3)), positions=[0, 5, 10], targets=range(11)).shape
         (8, 8, 11)
     """
 
-    kind = "density"
-    in_plane = True
-
     def __init__(
         self,
-        network: Callable[[], nn.Module],
-        options: FitOptions | None = None,
+        network: Callable[[], nn.Module] = Siren,
+        options: FitOptions = PAPER,
         device: str | None = None,
-        chunk: int = 65536,
-        keep_observed: bool = True,
-        engine: Literal["auto", "plain"] = "auto",
+        keep_observed: bool | None = None,
+        profile_mm: float | None = None,
         stop_patience: int | None = None,
         stop_interval: int = 1,
+        engine: Literal["auto", "plain"] = "auto",
     ) -> None:
-        if stop_patience is not None and engine == "plain":
-            raise InputError("stop_patience needs engine 'auto': the plain loop fits all epochs")
-        self.stop_patience = stop_patience
-        self.stop_interval = stop_interval
+        super().__init__(options, device)
         if engine not in ("auto", "plain"):
             raise InputError(f"engine is {engine!r}, expected 'auto' or 'plain'")
-        self.engine = engine
+        if stop_patience is not None and engine == "plain":
+            raise InputError("stop_patience needs engine 'auto': the plain loop fits all epochs")
+        if profile_mm is not None and not (isinstance(profile_mm, int | float) and 0 <= profile_mm < np.inf):
+            raise InputError(f"profile_mm is {profile_mm!r}, expected the slice thickness in mm, 0 or more")
         self.network = network
-        self.options = (options or FitOptions()).check()
-        self.device = device
-        self.chunk = chunk
         self.keep_observed = keep_observed
-        self.on_epoch: Callable[[int, int, float], None] | None = None
-
-    def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
-        """Fit and evaluate; ``history`` has the loss and learning rate, ``state`` the fitted network."""
-        return self._fit([observed], self.network)[0]
+        self.profile_mm = profile_mm
+        self.stop_patience = stop_patience
+        self.stop_interval = stop_interval
+        self.engine = engine
 
     def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
-        """Fit several nodules, on a GPU in lock step; each result is as if it had been fitted alone.
-
-        Args:
-            observed: the slices of each nodule, of any sizes.
-
-        Returns:
-            one reconstruction for each, in the order given.
-        """
+        """See :class:`FittedInferer`."""
         return self._fit(observed, self.network)
 
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
@@ -110,32 +102,29 @@ class ImplicitInferer(SliceInferer):
     def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
         for observed in many:
             checked_image(observed, "an implicit reconstruction")
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        # MONAI Label and evaluators call inferers under no_grad
-        with torch.random.fork_rng(), torch.enable_grad():
+        if self.profile_mm is not None:
+            many = [replace(observed, thickness_mm=float(self.profile_mm)) for observed in many]
+        with self._fitting():
             if self.engine == "plain":
-                return [self._fit_plainly(observed, make, device) for observed in many]
-            return self._fit_fast(many, make, device)
+                return [self._fit_plainly(observed, make) for observed in many]
+            if any(observed.thickness_mm for observed in many):  # networks of one structure alone can be stacked
+                return [self._fit_fast([observed], make)[0] for observed in many]
+            return self._fit_fast(many, make)
 
-    def _fit_plainly(self, observed: ObservedSlices, make: Callable[[], nn.Module], device: str) -> Reconstruction:
+    def _fit_plainly(self, observed: ObservedSlices, make: Callable[[], nn.Module]) -> Reconstruction:
         torch.manual_seed(observed.seed)
-        network = make()
+        network = averaging(make(), observed)
         batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
-        trainer = NoduleTrainer(network, batches, self.options, device, on_epoch=self.on_epoch)
+        watch = [] if self.on_progress is None else [EpochProgress(progress=self.on_progress)]
+        trainer = NoduleTrainer(network, batches, self.options, self._device(), handlers=watch)
         trainer.run()
         return self._dense(observed, network, trainer.history, {"path": "plain Ignite loop"})
 
-    def _fit_fast(
-        self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module], device: str
-    ) -> list[Reconstruction]:
-        def network_of(index: int) -> nn.Module:
-            torch.manual_seed(many[index].seed)
-            return make()
-
+    def _fit_fast(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
         data = [nodule_data(observed, self.options.batch_size, self.options.jitter) for observed in many]
-        results: dict[int, Reconstruction] = {}
         stop = None if self.stop_patience is None else lambda indices: [self._stop([many[i] for i in indices])]
-        for indices, trainer in fit_stacks(network_of, data, self.options, device, self.on_epoch, handlers=stop):
+        results: dict[int, Reconstruction] = {}
+        for indices, trainer in self._stacks(lambda index: averaging(make(), many[index]), data, stop):
             for index, fit in zip(indices, trainer.fits, strict=True):
                 result = self._dense(many[index], fit.network, fit.history, dict(trainer.timings), trainer)
                 if trainer.fallback:
@@ -169,15 +158,24 @@ class ImplicitInferer(SliceInferer):
         shape = (observed.image.shape[0], observed.image.shape[1])
         grid = coordinate_grid(shape, wanted)
         if trainer is None:
-            dense = predict(network, grid, self.chunk)
+            dense = predict(network, grid)
         else:
             with one_thread():
-                dense = trainer.predict(network, grid, self.chunk)
+                dense = trainer.predict(network, grid)
         image = dense.reshape(*shape, len(wanted)).clamp(0, 1).numpy()
-        if self.keep_observed:
+        if not observed.thickness_mm if self.keep_observed is None else self.keep_observed:
             image = with_observed(image, observed)
-        state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        bare = network.network if isinstance(network, ProfileMean) else network
+        state = {name: tensor.detach().cpu().clone() for name, tensor in bare.state_dict().items()}
         return Reconstruction(image=image, history=history, state=state, timings=timings)
+
+
+def averaging(network: nn.Module, observed: ObservedSlices) -> nn.Module:
+    """The network, or where the observed slices are averages, what averages it over their profile."""
+    if not observed.thickness_mm:
+        return network
+    low, high = _span(observed)
+    return ProfileMean(network, *profile_rule(observed.thickness_mm * 2 / (high - low), observed.profile))
 
 
 def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:
@@ -209,6 +207,11 @@ def scaled_slices(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
         >>> scaled_slices(seen)[0].tolist()
         [-1.0, 0.25]
     """
-    both = np.concatenate([observed.positions, observed.targets])
-    low, high = float(both.min()), float(both.max())
+    low, high = _span(observed)
     return unit_axis(observed.positions, low, high), unit_axis(observed.targets, low, high)
+
+
+def _span(observed: ObservedSlices) -> tuple[float, float]:
+    """Ends in mm of positions and targets, which become -1 and 1."""
+    both = np.concatenate([observed.positions, observed.targets])
+    return float(both.min()), float(both.max())

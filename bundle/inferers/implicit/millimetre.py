@@ -3,36 +3,36 @@
 The paper scales each axis of the crop to [-1, 1]. So what a network can resolve depends on the size of the crop, and
 in a crop with few slices it oscillates between them. Here coordinates are mm, times one *bandwidth* for each axis: the
 highest frequency, in rad/mm, that a unit of the first layer has at the start. It is lower along z than in plane, as
-observed slices are farther apart than pixels. Several networks are fitted, the *members* of :mod:`.implicit_field`.
+observed slices are farther apart than pixels. Several networks are fitted, the *members* of a
+:class:`bundle.inferers.NoduleField`.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
-from bundle.engines import FitOptions, NoduleData, StackTrainer, fit_stacks
+from bundle.engines import FitOptions, NoduleData, StackTrainer
 from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
 from bundle.inferers.base import checked_image
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, NoduleField, frame_of, voxel_places
-from bundle.inferers.implicit.inferer import ImplicitInferer
+from bundle.inferers.implicit.fitted import FittedInferer
 from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction
 
 SUBSET, MEMBER = 50, 100  # what a key is for, beside those of bundle.engines.steps.counter_random
 
 
-class MillimetreSirenInferer(ImplicitInferer):
-    """Fit several small networks per nodule in mm and take their mean: zero-shot, seconds on one core.
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """Several small SIRENs on coordinates in mm, and how they are fitted.
 
-    Args:
+    Attributes:
         epochs: passes over the observed voxels, while the learning rate falls to zero along half a cosine. With many
             more, the networks learn the noise of the observed slices.
         members: networks to average.
@@ -42,60 +42,84 @@ class MillimetreSirenInferer(ImplicitInferer):
         omega_0: frequency factor of the sine layers.
         learning_rate: of the first epoch.
         batch_size: places a step.
-        voxels: most observed voxels that a member is fitted to, drawn at random for each; bounds the time.
-        raw_error: makes the error map; None: the default coefficients.
-        device: where to fit; None: the first GPU if there is one, else the CPU.
-        chunk: voxels at a time in the dense evaluation.
+        voxels: most observed voxels that a member is fitted to, and most of a guide's, drawn at random for each; bounds
+            the time. None: all.
 
-    The result is seeded by ``observed.seed`` alone. On a CPU it depends neither on the other targets asked for nor on
-    what is fitted beside it. Two observed slices are enough. Beyond the first and the last, that slice is repeated.
+    Raises:
+        InputError: names the first value that can't be used.
+
+    Example:
+        >>> EnsembleOptions(epochs=3).fit.t_0
+        3
+    """
+
+    epochs: int = 20
+    members: int = 6
+    bandwidth: Sequence[float] = (0.18, 0.18, 0.13)
+    hidden_features: int = 64
+    hidden_layers: int = 2
+    omega_0: float = 10.0
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    voxels: int | None = 40_000
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.members, int) and self.members >= 1):
+            raise InputError(f"members is {self.members!r}, expected a whole number of networks, 1 or more")
+        if len(self.bandwidth) != 3 or not all(0 < b < np.inf for b in self.bandwidth):
+            raise InputError(f"bandwidth is {self.bandwidth!r}, expected three numbers above 0, rad/mm for x, y and z")
+        if not 0 < self.omega_0 < np.inf:
+            raise InputError(f"omega_0 is {self.omega_0!r}, expected a number above 0")
+        if self.voxels is not None and not (isinstance(self.voxels, int) and self.voxels >= 1):
+            raise InputError(f"voxels is {self.voxels!r}, expected a whole number, 1 or more, or None for all")
+        self.fit.check()
+
+    @property
+    def fit(self) -> FitOptions:
+        """One cosine period over all epochs; fp32, so that the function is smooth and the same on every CPU."""
+        return FitOptions(
+            self.epochs, self.learning_rate, warmup=0, t_0=self.epochs, batch_size=self.batch_size, jitter=0.0,
+            precision="fp32",
+        )  # fmt: skip
+
+    def network(self) -> Siren:
+        """A new member."""
+        return Siren(
+            hidden_features=self.hidden_features, hidden_layers=self.hidden_layers, omega_0=self.omega_0, dropout=0.0
+        )
+
+
+SIREN_MM = EnsembleOptions()
+RAW_ERROR = RawError()
+
+
+class MillimetreSirenInferer(FittedInferer):
+    """Fit several small networks per nodule in mm and take their mean: zero-shot, seconds on one core.
+
+    Args:
+        ensemble: the networks, and how they are fitted.
+        device: where to fit; None: the first GPU if there is one, else the CPU.
+        raw_error: makes the error map.
+
+    On a CPU the result depends neither on the other targets asked for nor on what is fitted beside it. Two observed
+    slices are enough. Beyond the first and the last, that slice is repeated.
 
     Source: of the networks, Sitzmann et al. 2020 (:mod:`bundle.networks.siren`); of the mean of several and its spread,
     Lakshminarayanan, Pritzel and Blundell, *Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles*, NeurIPS 2017.
 
     Example:
-        >>> siren = MillimetreSirenInferer(epochs=2, members=2, device="cpu")
+        >>> siren = MillimetreSirenInferer(EnsembleOptions(epochs=2, members=2), device="cpu")
         >>> siren(np.zeros((8, 8, 3)), positions=[0, 5, 10], targets=range(11), spacing=(0.7, 0.7)).shape
         (8, 8, 11)
     """
 
     def __init__(
-        self,
-        epochs: int = 20,
-        members: int = 6,
-        bandwidth: Sequence[float] = (0.18, 0.18, 0.13),
-        hidden_features: int = 64,
-        hidden_layers: int = 2,
-        omega_0: float = 10.0,
-        learning_rate: float = 1e-3,
-        batch_size: int = 256,
-        voxels: int | None = 40_000,
-        raw_error: RawError | None = None,
-        device: str | None = None,
-        chunk: int = 65536,
+        self, ensemble: EnsembleOptions = SIREN_MM, device: str | None = None, raw_error: RawError = RAW_ERROR
     ) -> None:
-        # one cosine period over all epochs; fp32, so that the function is smooth and the same on every CPU
-        options = FitOptions(
-            epochs, learning_rate, warmup=0, t_0=epochs, batch_size=batch_size, jitter=0.0, precision="fp32"
-        )
-        network = functools.partial(
-            Siren, hidden_features=hidden_features, hidden_layers=hidden_layers, omega_0=omega_0, dropout=0.0
-        )
-        super().__init__(network, options, device, chunk)
-        if not (isinstance(members, int) and members >= 1):
-            raise InputError(f"members is {members!r}, expected a whole number of networks, 1 or more")
-        if len(bandwidth) != 3 or not all(0 < b < np.inf for b in bandwidth):
-            raise InputError(f"bandwidth is {bandwidth!r}, expected three numbers above 0 in rad/mm, for x, y and z")
-        if not 0 < omega_0 < np.inf:
-            raise InputError(f"omega_0 is {omega_0!r}, expected a number above 0")
-        if voxels is not None and not (isinstance(voxels, int) and voxels >= 1):
-            raise InputError(f"voxels is {voxels!r}, expected a whole number, 1 or more, or None for all")
-        self.members = members
-        self.voxels = voxels
-        self.bandwidth = tuple(float(b) for b in bandwidth)
-        self.omega_0 = float(omega_0)
-        self.raw_error = raw_error or RawError()
+        super().__init__(ensemble.fit, device)
+        self.ensemble = ensemble
+        self.raw_error = raw_error
 
     def fit(self, observed: ObservedSlices) -> NoduleField:
         """The nodule as a continuous function of mm.
@@ -108,16 +132,12 @@ class MillimetreSirenInferer(ImplicitInferer):
         """
         return self._fields([observed])[0][0]
 
-    def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
-        image = self.reconstruct(observed).image  # MONAI's evaluators hand over a network, which is not one of ours
-        assert image is not None
-        return image
-
-    def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
+    def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
+        """See :class:`FittedInferer`."""
         results = []
-        for observed, (field, result) in zip(many, self._fields(many), strict=True):
-            result.image, spread = field.slices(observed.targets)
-            result.error = self.expected_error(self._raw_error(field, spread), observed)
+        for one, (field, result) in zip(observed, self._fields(observed), strict=True):
+            result.image, spread = field.slices(one.targets)
+            result.error = self.expected_error(self._raw_error(field, spread), one)
             result.state = field.state()
             results.append(result)
         return results
@@ -134,32 +154,23 @@ class MillimetreSirenInferer(ImplicitInferer):
         """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
         for observed in many:
             checked_image(observed, "an implicit reconstruction")
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        count = self.members
-        frames = [frame_of(observed, self.bandwidth, self.omega_0) for observed in many]
+        count = self.ensemble.members
+        frames = [frame_of(observed, self.ensemble.bandwidth, self.ensemble.omega_0) for observed in many]
         guides = [self._guide(observed) for observed in many]
         data = []
         for observed, frame, guide in zip(many, frames, guides, strict=True):
             for seed in (member_seed(observed.seed, member) for member in range(count)):
-                places, values, weights = samples(observed, guide, self.voxels, seed)
+                places, values, weights = samples(observed, guide, self.ensemble.voxels, seed)
                 data.append(NoduleData(frame(places), values, seed, self.options.batch_size, 0.0, weights))
-
-        def network_of(index: int) -> nn.Module:
-            torch.manual_seed(data[index].seed)
-            return self.network()
-
-        progress = _Progress(self.on_epoch, len(data))
         fits: dict[int, tuple[StackTrainer, int]] = {}
-        # MONAI Label and evaluators call inferers under no_grad
-        with torch.random.fork_rng(), torch.enable_grad():
-            stacks = fit_stacks(network_of, data, self.options, device, progress.epoch, handlers=progress.stack)
-            for indices, trainer in stacks:
+        with self._fitting():
+            for indices, trainer in self._stacks(lambda _: self.ensemble.network(), data):
                 fits |= {index: (trainer, place) for place, index in enumerate(indices)}
         out = []
         for i, (observed, frame, guide) in enumerate(zip(many, frames, guides, strict=True)):
             mine = [fits[i * count + member] for member in range(count)]
             members = [(trainer, trainer.fits[place].network) for trainer, place in mine]
-            out.append((NoduleField(members, frame, observed, guide, self.chunk), _record(mine)))
+            out.append((NoduleField(members, frame, observed, guide), _record(mine)))
         return out
 
 
@@ -209,25 +220,6 @@ def member_seed(seed: int, member: int) -> int:
         True
     """
     return derive_key(seed, MEMBER + member) >> 1  # torch takes 63 bits
-
-
-class _Progress:
-    """Epochs of several stacks of fits as epochs of one."""
-
-    def __init__(self, on_epoch: Callable[[int, int, float], None] | None, fits: int) -> None:
-        self._on_epoch, self._fits = on_epoch, fits
-        self._before = self._now = 0
-
-    def stack(self, indices: list[int]) -> list[Any]:
-        """A stack begins; it needs no handlers."""
-        self._before += self._now
-        self._now = len(indices)
-        return []
-
-    def epoch(self, done: int, total: int, loss: float) -> None:
-        """An epoch of the present stack is over."""
-        if self._on_epoch is not None:
-            self._on_epoch(self._before * total + self._now * done, self._fits * total, loss)
 
 
 def _record(mine: list[tuple[StackTrainer, int]]) -> Reconstruction:

@@ -1,17 +1,17 @@
 """Implicit reconstruction with a prior: networks that agree with the observed slices, and with a prior between them.
 
-One nodule's observed slices do not say what is between them; a prior learned on other patients (:mod:`.prior`) does,
-but it knows slices, not a body, and where it errs, it errs without regard to what fits the rest of the nodule best. So
-the members of :mod:`.implicit_mm` are fitted to both: to the observed voxels, and with a lower weight to the slices
-that the prior makes. What they smooth away of those slices is added again in part. The result is one function of x, y
-and z, as the paper meant it.
+One nodule's observed slices do not say what is between them; a prior learned on other patients
+(:mod:`bundle.inferers.learned.prior`) does, but it knows slices, not a body, and where it errs, it errs without regard
+to what fits the rest of the nodule best. So the members of :mod:`bundle.inferers.implicit.millimetre` are fitted to
+both: to the observed voxels, and with a lower weight to the slices that the prior makes. What they smooth away of
+those slices is added again in part. The result is one function of x, y and z, as the paper meant it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, NoduleField
-from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
+from bundle.inferers.implicit.millimetre import RAW_ERROR, EnsembleOptions, MillimetreSirenInferer
 from bundle.slices import ObservedSlices
 
 
@@ -53,6 +53,9 @@ def prior_planes(positions: np.ndarray, targets: np.ndarray, finest: float = 0.3
     return np.array(sorted(planes))
 
 
+SIREN_PRIOR = EnsembleOptions(epochs=12, members=4, omega_0=15.0, batch_size=512, voxels=30_000)
+
+
 class PriorSirenInferer(MillimetreSirenInferer):
     """Fit several small networks per nodule to its observed slices and to a prior's slices between them.
 
@@ -60,18 +63,9 @@ class PriorSirenInferer(MillimetreSirenInferer):
         prior: the method whose slices guide the fit, or what makes it.
         weight: of a voxel of the prior in the fit, where an observed voxel has 1.
         part: of what the mean of the networks misses of the prior's slices, how much is added to it.
-        epochs: see :class:`MillimetreSirenInferer`, as all that follow.
-        members: networks to average.
-        bandwidth: (x, y, z) rad/mm.
-        hidden_features: width of every sine layer.
-        hidden_layers: sine layers after the first.
-        omega_0: frequency factor of the sine layers.
-        learning_rate: of the first epoch.
-        batch_size: places a step.
-        voxels: most observed voxels that a member is fitted to, and most of the prior's, drawn at random for each.
-        raw_error: makes the error map where the prior has none; None: the default coefficients.
-        device: where to fit; None: the first GPU if there is one, else the CPU.
-        chunk: voxels at a time in the dense evaluation.
+        ensemble: see :class:`MillimetreSirenInferer`, as all that follow.
+        device: where to fit.
+        raw_error: makes the error map where the prior has none.
 
     The prior is asked at the targets that are wanted, and in between where they are far apart
     (:func:`prior_planes`); so targets have an influence on one another, a small one. Where the prior reaches beyond the
@@ -79,7 +73,7 @@ class PriorSirenInferer(MillimetreSirenInferer):
 
     Example:
         >>> from bundle.inferers import PchipInferer
-        >>> siren = PriorSirenInferer(PchipInferer, epochs=2, members=2, device="cpu")
+        >>> siren = PriorSirenInferer(PchipInferer, ensemble=replace(SIREN_PRIOR, epochs=2), device="cpu")
         >>> siren(np.zeros((8, 8, 3)), positions=[0, 5, 10], targets=range(11), spacing=(0.7, 0.7)).shape
         (8, 8, 11)
     """
@@ -89,23 +83,11 @@ class PriorSirenInferer(MillimetreSirenInferer):
         prior: Callable[[], SliceInferer] | SliceInferer,
         weight: float = 0.3,
         part: float = 0.5,
-        epochs: int = 12,
-        members: int = 4,
-        bandwidth: Sequence[float] = (0.18, 0.18, 0.13),
-        hidden_features: int = 64,
-        hidden_layers: int = 2,
-        omega_0: float = 15.0,
-        learning_rate: float = 1e-3,
-        batch_size: int = 512,
-        voxels: int | None = 30_000,
-        raw_error: RawError | None = None,
+        ensemble: EnsembleOptions = SIREN_PRIOR,
         device: str | None = None,
-        chunk: int = 65536,
+        raw_error: RawError = RAW_ERROR,
     ) -> None:
-        super().__init__(
-            epochs, members, bandwidth, hidden_features, hidden_layers, omega_0, learning_rate, batch_size, voxels,
-            raw_error, device, chunk,
-        )  # fmt: skip
+        super().__init__(ensemble, device, raw_error)
         if not 0 < weight < math.inf:
             raise InputError(f"weight is {weight!r}, expected a number above 0, where an observed voxel has 1")
         if not 0 <= part <= 1:
