@@ -98,10 +98,8 @@ def test_the_state_is_the_networks_own_and_renders_the_image():
     with torch.no_grad():
         corner = network(torch.tensor([[-1.0, -1.0, 1.0]])).clamp(0, 1).item()
     assert result.image[0, 0, -1] == pytest.approx(corner, abs=1e-5)
-    # a thick slice is no slice of a thin volume: it isn't put back unless asked for
+    # a thick slice is no slice of a thin volume: it isn't put back
     assert not np.allclose(result.image[..., 0], observed.image[..., 0])
-    kept = ImplicitInferer(SMALL, options, "cpu", keep_observed=True, profile_mm=5.0).reconstruct(observed)
-    np.testing.assert_allclose(kept.image[..., 0], observed.image[..., 0], atol=1e-6)
 
 
 def test_the_plain_trainer_takes_a_profile_too():

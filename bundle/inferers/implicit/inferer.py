@@ -50,7 +50,7 @@ class ImplicitInferer(FittedInferer):
         options: how to fit it.
         device: where to fit; None: the first GPU if there is one, else the CPU.
         keep_observed: return the observed slices as they are, not as the network renders them. Metrics on unobserved
-            slices are the same either way. None: only where they are planes, as an average is no slice of the result.
+            slices are the same either way. Averages over a thickness are no slices of the result and never kept.
         profile_mm: thickness of the observed slices in mm, 0 for planes; None: as they say themselves.
         stop_patience: stop a fit after so many epochs without a smaller error on the *unobserved* voxels, and go back
             to the best epoch, as the published code does; None: fit all epochs and look at observed voxels alone.
@@ -70,7 +70,7 @@ class ImplicitInferer(FittedInferer):
         network: Callable[[], nn.Module] = Siren,
         options: FitOptions = PAPER,
         device: str | None = None,
-        keep_observed: bool | None = None,
+        keep_observed: bool = True,
         profile_mm: float | None = None,
         stop_patience: int | None = None,
         stop_interval: int = 1,
@@ -163,7 +163,7 @@ class ImplicitInferer(FittedInferer):
             with one_thread():
                 dense = trainer.predict(network, grid)
         image = dense.reshape(*shape, len(wanted)).clamp(0, 1).numpy()
-        if not observed.thickness_mm if self.keep_observed is None else self.keep_observed:
+        if self.keep_observed:
             image = with_observed(image, observed)
         bare = network.network if isinstance(network, ProfileMean) else network
         state = {name: tensor.detach().cpu().clone() for name, tensor in bare.state_dict().items()}
