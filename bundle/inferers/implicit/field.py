@@ -100,6 +100,8 @@ class Guide:
 class NoduleField:
     """A nodule as a function of x, y and z: the mean of its fitted members, pinned to the observed slices.
 
+    Observed slices that are averages over a thickness are no values of the function, so nothing is pinned to them.
+
     Attributes:
         members: the networks, each with the trainer that fitted it.
         frame: from mm to their coordinates.
@@ -132,7 +134,8 @@ class NoduleField:
             return map_coordinates(volume, np.stack([*in_plane, slices]), order=1, mode="nearest")
 
         lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
-        value += _left(fraction) * between(self.pins, lower) + _left(1 - fraction) * between(self.pins, upper)
+        if not self.observed.thickness_mm:
+            value += _left(fraction) * between(self.pins, lower) + _left(1 - fraction) * between(self.pins, upper)
         if self.guide is not None:
             value += between(self.details, np.interp(z, self.knots, np.arange(len(self.knots))))
         return np.clip(value, 0, 1)
@@ -156,9 +159,12 @@ class NoduleField:
 
     @functools.cached_property
     def knots(self) -> np.ndarray:
-        """(K + P,) mm: every slice that was fitted."""
-        fitted = [self.observed.positions] + ([] if self.guide is None else [self.guide.planes])
-        return np.sort(np.concatenate(fitted))
+        """(K + P,) mm, ascending: every slice that was fitted; of averages those of the guide, or their ends."""
+        positions, planes = self.observed.positions, [] if self.guide is None else [self.guide.planes]
+        if self.observed.thickness_mm:
+            half = np.array([-0.5, 0.5]) * self.observed.thickness_mm
+            return planes[0] if planes else np.sort(np.concatenate([positions, positions[[0, -1]] + half]))
+        return np.sort(np.concatenate([positions, *planes]))
 
     @functools.cached_property
     def pins(self) -> np.ndarray:
@@ -186,6 +192,8 @@ class NoduleField:
     def _pinned(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean with pins, and spread, of the members, (X, Y, Z)."""
         mean, spread = self._grid(z)
+        if self.observed.thickness_mm:
+            return mean, spread
         lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
         return mean + _left(fraction) * self.pins[..., lower] + _left(1 - fraction) * self.pins[..., upper], spread
 

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from bundle.engines import FitOptions, NoduleData, StackTrainer
 from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
 from bundle.inferers.base import checked_image
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.field import Guide, NoduleField, frame_of, voxel_places
+from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField, frame_of, voxel_places
 from bundle.inferers.implicit.fitted import FittedInferer
+from bundle.inferers.implicit.profile import ProfileMean, profile_rule
 from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction
 
@@ -146,6 +148,13 @@ class MillimetreSirenInferer(FittedInferer):
         """What the members are fitted to beside the observed slices."""
         return None
 
+    def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
+        """A new network for observed slices, averaged over their profile where they are thick."""
+        network = self.ensemble.network()
+        if not observed.thickness_mm:
+            return network
+        return ProfileMean(network, *profile_rule(observed.thickness_mm * frame.scale[2], observed.profile))
+
     def _raw_error(self, field: NoduleField, spread: np.ndarray) -> np.ndarray:
         """(X, Y, Z) at the targets."""
         return self.raw_error(field.observed, spread)
@@ -154,6 +163,8 @@ class MillimetreSirenInferer(FittedInferer):
         """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
         for observed in many:
             checked_image(observed, "an implicit reconstruction")
+        if len(many) > 1 and any(observed.thickness_mm for observed in many):  # one structure alone can be stacked
+            return [self._fields([observed])[0] for observed in many]
         count = self.ensemble.members
         frames = [frame_of(observed, self.ensemble.bandwidth, self.ensemble.omega_0) for observed in many]
         guides = [self._guide(observed) for observed in many]
@@ -164,7 +175,7 @@ class MillimetreSirenInferer(FittedInferer):
                 data.append(NoduleData(frame(places), values, seed, self.options.batch_size, 0.0, weights))
         fits: dict[int, tuple[StackTrainer, int]] = {}
         with self._fitting():
-            for indices, trainer in self._stacks(lambda _: self.ensemble.network(), data):
+            for indices, trainer in self._stacks(lambda i: self._member(many[i // count], frames[i // count]), data):
                 fits |= {index: (trainer, place) for place, index in enumerate(indices)}
         out = []
         for i, (observed, frame, guide) in enumerate(zip(many, frames, guides, strict=True)):
@@ -198,6 +209,8 @@ def samples(
     assert observed.image is not None
     parts = [(observed.positions, observed.image, 1.0)]
     if guide is not None:
+        # averages over a thickness are no values of the function; a guide that agrees with them stands for them
+        parts = [] if observed.thickness_mm else parts
         parts.append((guide.planes, guide.image, guide.weight))
     places, values, weights = [], [], []
     for number, (z, image, weight) in enumerate(parts):

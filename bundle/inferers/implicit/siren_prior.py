@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from torch import nn
 
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.field import Guide, NoduleField
+from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField
 from bundle.inferers.implicit.millimetre import RAW_ERROR, EnsembleOptions, MillimetreSirenInferer
 from bundle.slices import ObservedSlices
 
@@ -69,7 +70,8 @@ class PriorSirenInferer(MillimetreSirenInferer):
 
     The prior is asked at the targets that are wanted, and in between where they are far apart
     (:func:`prior_planes`); so targets have an influence on one another, a small one. Where the prior reaches beyond the
-    last observed slice, so does the function. ``error`` is the prior's, widened by the spread of the networks.
+    last observed slice, so does the function. ``error`` is the prior's, widened by the spread of the networks. Where
+    observed slices are averages over a thickness, the fit is to the prior's slices alone, which agree with them.
 
     Example:
         >>> from bundle.inferers import PchipInferer
@@ -99,11 +101,12 @@ class PriorSirenInferer(MillimetreSirenInferer):
         self.part = float(part)
 
     def _guide(self, observed: ObservedSlices) -> Guide | None:
-        planes = prior_planes(observed.positions, observed.targets)
+        thick = bool(observed.thickness_mm)
+        planes = np.unique(observed.targets) if thick else prior_planes(observed.positions, observed.targets)
         if not len(planes):
             return None
         places, index = np.unique(np.concatenate([planes, observed.targets]), return_inverse=True)
-        made = self.prior.reconstruct(replace(observed, targets=places))
+        made = self.prior.complete(replace(observed, targets=places))
         assert made.image is not None
         image = np.asarray(made.image, dtype=np.float64)
         first, last = index[: len(planes)], index[len(planes) :]
@@ -114,3 +117,6 @@ class PriorSirenInferer(MillimetreSirenInferer):
         if field.guide is None or field.guide.error is None:
             return super()._raw_error(field, spread)
         return np.hypot(field.guide.error, spread)
+
+    def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
+        return self.ensemble.network()  # the prior's slices are no averages
