@@ -27,7 +27,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT"
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
 
-    A file that was there stays as it was where ``write`` fails.
+    A file that was there stays as it was where ``write`` fails; the folder above is made if it is absent.
 
     Raises:
         OutputError: the disk is full, or the folder can't be written.
@@ -42,6 +42,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = _beside(path)
     try:
         with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
             os.replace(temporary, path)
     finally:

@@ -8,15 +8,18 @@ from bundle.data.dicom.search import find_series
 from bundle.data.lidc.annotations import LidcCluster, cluster_by_ids, consensus_mask, lidc_clusters
 from bundle.data.lidc.cohort import load_cohort, make_cohort
 from bundle.data.lidc.nodules import LoadLidcNodule, lidc_entries
-from bundle.data.nifti import SaveVolumed, save_nifti
+from bundle.data.masks import LoadMaskd, load_mask
 from bundle.data.nodule import make_item
 from bundle.data.phantom.make import make_phantom
+from bundle.data.save import SaveVolumed, save_volume
+from bundle.data.scans import DicomSeries, find_scans
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
-from bundle.data.volume import LoadMaskd, LoadVolumed, gaps_in_words, load_mask, load_volume, volumes
+from bundle.data.volume import LoadVolumed, gaps_in_words, load_volume
 from bundle.data.windows import WindowDataset, WindowOptions, fold_of, in_folds, patient_of, windows_at
 
 __all__ = [
     "CtVolume",
+    "DicomSeries",
     "LidcCluster",
     "LoadLidcNodule",
     "LoadMaskd",
@@ -33,6 +36,7 @@ __all__ = [
     "cluster_by_ids",
     "consensus_mask",
     "datalist_entries",
+    "find_scans",
     "find_series",
     "fold_of",
     "gaps_in_words",
@@ -50,8 +54,7 @@ __all__ = [
     "read_geometry",
     "read_series",
     "read_voxels",
-    "save_nifti",
-    "volumes",
+    "save_volume",
     "windows_at",
     "write_series",
 ]

@@ -7,10 +7,8 @@ keeps the others from being used: it fails when it is loaded.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,13 @@ from typing import Any
 import nibabel
 import numpy as np
 from monai.transforms import Transform
-from nibabel.filebasedimages import ImageFileError
 
+from bundle.data.formats import SUFFIXES, read_image, stem_of
 from bundle.data.identity import check_ids
-from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance, make_item
+from bundle.data.intensity import check_hu, padding_of
+from bundle.data.masks import check_place, labels_of
+from bundle.data.nodule import make_item
 from bundle.errors import InputError
-
-_SUFFIXES = (".nii.gz", ".nii")
-
-
-def _stem(path: str | Path) -> str:
-    """Return a file's name without ``.nii``, ``.nii.gz`` and a trailing ``_image``."""
-    name = Path(path).name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.removesuffix("_image")
 
 
 def _read_json(path: Path) -> Any:
@@ -66,7 +56,7 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
 def _by_id(folder: Path, kind: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        for ending in (f"_{kind}{suffix}" for suffix in _SUFFIXES):
+        for ending in (f"_{kind}{suffix}" for suffix in SUFFIXES):
             if path.name.endswith(ending) and not path.name.startswith("."):
                 nodule_id = path.name.removesuffix(ending)
                 if nodule_id in found:
@@ -138,7 +128,7 @@ def _file_entries(path: Path) -> list[dict[str, Any]]:
         name = row.get("nodule_id")
         if isinstance(name, bool) or not isinstance(name, str | int | None):
             raise InputError(f"{path}, {place}, has nodule_id {name!r}, expected a text or a whole number")
-        entry["nodule_id"] = _stem(row["image"]) if name is None else str(name)
+        entry["nodule_id"] = stem_of(row["image"]).removesuffix("_image") if name is None else str(name)
         entries.append(entry)
     if not entries:
         raise InputError(f'{path} lists no nodule: expected entries with "image" and "label"')
@@ -173,46 +163,19 @@ def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: entry["nodule_id"])
 
 
-def read_nifti(path: Path, what: str = "volume") -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI volume whole, its gzip checksum included.
-
-    Args:
-        path: ``.nii`` or ``.nii.gz``.
-        what: named in the error where the file is missing.
-
-    Returns:
-        voxels (X, Y, Z), scaled as the header says, and the affine (4 x 4, voxel index -> RAS mm).
-
-    Raises:
-        InputError: the file is missing, cut short, damaged, or not of three axes.
-
-    Example:
-        >>> voxels, affine = read_nifti(Path("n_image.nii.gz"))  # doctest: +SKIP
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is missing: expected the {what} in it")
-    try:
-        opened: Any = nibabel.load(path)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path} is not a readable NIfTI file: copy it again") from error
-    if len(opened.shape) != 3:
-        raise InputError(f"{path} has {len(opened.shape)} axes {opened.shape}, expected 3 (x, y, z)")
-    try:
-        if path.suffix == ".gz":
-            # nibabel stops at the last voxel: only reading to the end finds a cut or a wrong checksum there
-            with gzip.open(path) as stream:
-                while stream.read(2**24):
-                    pass
-        return np.asarray(opened.dataobj), opened.affine
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path} is cut short or damaged: copy it again") from error
+def _in_order_of(affine: np.ndarray, label: np.ndarray, label_affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mask, and its affine, with its axes in the order and direction of its image's."""
+    orientation = nibabel.orientations
+    turn = orientation.ornt_transform(orientation.io_orientation(label_affine), orientation.io_orientation(affine))
+    moved = label_affine @ orientation.inv_ornt_aff(turn, label.shape)
+    return orientation.apply_orientation(label, turn), moved
 
 
 class LoadNiftiNodule(Transform):
     """Load one nodule from its two NIfTI files.
 
-    nibabel reads them, as in MONAI's ``NibabelReader``, but not through ``LoadImage``: that one falls back on
-    readers of other formats, whose warnings and errors would hide what is wrong with a file.
+    Not through ``LoadImage``: that one falls back on readers of other formats, whose warnings and errors would hide
+    what is wrong with a file.
 
     Example:
         >>> from monai.data import Dataset
@@ -225,22 +188,21 @@ class LoadNiftiNodule(Transform):
 
         Raises:
             InputError: a file is missing, damaged or not of three axes; image and mask differ in shape or by more
-                than 0.001 mm in affine; voxels are nan; the mask is empty.
+                than a tenth of a voxel in place; voxels are nan or no HU; the mask is empty or none.
         """
         image_path, label_path = Path(data["image"]), Path(data["label"])
-        image, affine = read_nifti(image_path, "nodule's image")
-        label, label_affine = read_nifti(label_path, "nodule's mask")
+        image, affine, _ = read_image(image_path, "nodule's image")
+        drawn, label_affine, _ = read_image(label_path, "nodule's mask")
+        if np.isfinite(image).all():  # else make_item counts what is not
+            check_hu(image, str(image_path), padding_of(image))
+        label, _ = labels_of(drawn, str(label_path))
+        label, label_affine = _in_order_of(affine, label, label_affine)
         if image.shape != label.shape:
             raise InputError(
                 f"{label_path} has shape {label.shape} and its image {image.shape}: expected one grid, "
                 "resample one onto the other"
             )
-        apart = corner_distance(affine, label_affine, image.shape)
-        if not apart <= AFFINE_TOLERANCE_MM:
-            raise InputError(
-                f"{label_path} lies up to {apart:.3g} mm away from its image (their affines differ): expected one "
-                "grid, resample one onto the other"
-            )
+        check_place(affine, label_affine, image.shape, str(label_path), image_path.name)
         return make_item(
             image,
             label,

@@ -1,14 +1,15 @@
-"""A CT on its own: one NIfTI file, or a folder with the DICOM files of one series; and a mask drawn on it.
+"""A CT on its own: an image file, or the DICOM files of one series.
 
 A *volume* is a MetaTensor (1, X, Y, Z) float32, HU, axes towards the patient's left, posterior and superior, affine
 voxel -> RAS mm. Slices may lie unevenly: ``meta["slice_positions"]``, (Z,) mm along the last axis, ascending from 0,
-says where each one is, and the affine has the first slice's place and the mean spacing. A NIfTI file is evenly spaced
+says where each one is, and the affine has the first slice's place and the mean spacing. An image file is evenly spaced
 by its affine, unless positions are given beside it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,90 +20,88 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from bundle.data.datalist import read_nifti
-from bundle.data.dicom.read import read_series
-from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance, to_lps
+from bundle.data.dicom.geometry import read_geometry
+from bundle.data.dicom.read import CtVolume, read_voxels
+from bundle.data.formats import read_image, suffix_of
+from bundle.data.intensity import check_hu, padding_of
+from bundle.data.masks import EVEN_MM
+from bundle.data.nodule import to_lps
+from bundle.data.notes import add_notes
+from bundle.data.scans import DicomSeries
 from bundle.errors import InputError
 
-# slices this close to an even grid are on it: headers round positions to a hundredth of a mm
-EVEN_MM = 0.01
+log = logging.getLogger(__name__)
 
 
-def volumes(image: str | Path | None, folder: str | Path, mask: str | Path | None = None) -> list[dict[str, str]]:
-    """The volumes to work on: the one that was named, else every NIfTI file of a folder.
-
-    Args:
-        image: a NIfTI file or a folder of DICOM files.
-        folder: used if ``image`` is None. One without NIfTI files is taken for a folder of DICOM files.
-        mask: a NIfTI file, drawn on the volume.
-
-    Example:
-        >>> volumes("scan.nii.gz", "input")
-        [{'image': 'scan.nii.gz'}]
-    """
-    found = [] if image is not None else sorted(str(path) for path in Path(folder).glob("*.nii*"))
-    # whatever is wrong with a path is told when it is loaded
-    paths = found or [str(folder if image is None else image)]
-    drawn = {} if mask is None else {"mask": str(mask)}
-    return [{"image": path, **drawn} for path in paths]
-
-
-def load_volume(path: str | Path, positions: str | Path | Sequence[float] | None = None) -> MetaTensor:
+def load_volume(path: str | Path | DicomSeries, positions: str | Path | Sequence[float] | None = None) -> MetaTensor:
     """Read a CT.
 
     Args:
-        path: a NIfTI file or a folder of DICOM files.
-        positions: where the slices of a NIfTI file lie, mm in the file's order, ascending: numbers, or a JSON file
+        path: an image file (NIfTI, MetaImage, NRRD), a multi-frame DICOM file, a folder with the DICOM files of one
+            series, or a series as :func:`bundle.data.scans.find_scans` finds them.
+        positions: where the slices of an image file lie, mm in the file's order, ascending: numbers, or a JSON file
             with a list of them. None: evenly, as its affine says.
 
     Returns:
-        (1, X, Y, Z) float32 HU; ``meta`` has ``slice_positions``, ``slice_thickness`` where DICOM tells it, the
-        file's own ``original_affine`` and ``spatial_shape``, and ``filename_or_obj``.
+        (1, X, Y, Z) float32 HU; ``meta`` has ``slice_positions``, ``slice_thickness`` where DICOM tells it,
+        ``padding_hu`` where voxels are padding, the file's own ``original_affine`` and ``spatial_shape``,
+        ``filename_or_obj``, ``notes`` (:mod:`bundle.data.notes`), and ``dicom_files``, a file a line.
 
     Raises:
-        InputError: absent, damaged, not of three axes, voxels that are nan or infinite; positions that do not fit;
-            for DICOM, see :func:`bundle.data.dicom.geometry.read_geometry`.
+        InputError: absent, damaged, not of three axes, no CT in HU; positions that do not fit; for the formats, see
+            :func:`bundle.data.formats.read_image` and :func:`bundle.data.dicom.geometry.read_geometry`.
 
     Example:
         >>> load_volume("scan.nii.gz").shape  # doctest: +SKIP
         torch.Size([1, 512, 512, 133])
     """
-    path = Path(path).expanduser()
+    series = path if isinstance(path, DicomSeries) else None
+    path = Path(str(path)).expanduser()
     if not path.exists():
-        raise InputError(f"{path} does not exist: name a scan with --image, a NIfTI file or a folder of DICOM files")
-    meta: dict[str, Any] = {"filename_or_obj": str(path)}
-    given = None
-    if path.is_dir():
+        raise InputError(f"{path} does not exist: name a scan with --image, an image file or a folder of DICOM files")
+    if path.is_dir() or not suffix_of(path):
         if positions is not None:
             raise InputError(f"{path} is DICOM, which says where its slices lie: leave the positions out")
-        ct = read_series(path, allow_uneven=True)
-        voxels, affine, given = ct.volume, ct.affine, ct.positions
-        if ct.slice_thickness is not None:
-            meta["slice_thickness"] = ct.slice_thickness
-    else:
-        voxels, affine = read_nifti(path, "scan")
-        affine = np.array(affine, dtype=float)
-        if positions is not None:
-            given = _read_positions(positions, voxels.shape[2])
-            mean = (given[-1] - given[0]) / (len(given) - 1)
-            affine[:3, 2] *= mean / np.linalg.norm(affine[:3, 2])
-    _check_numbers(path, voxels, affine)
-    tensor = MetaTensor(
-        torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))[None],
-        affine=torch.from_numpy(affine),
-        meta=meta | {"original_affine": affine.copy(), "spatial_shape": np.array(voxels.shape)},
-    )
-    tensor = to_lps(tensor)
-    tensor.meta["slice_positions"] = _positions(tensor, affine, given, path)
-    return tensor
-
-
-def _check_numbers(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+        return _load_dicom(path, series)
+    voxels, affine, notes = read_image(path, "scan")
+    given = None
+    if positions is not None:
+        given = _read_positions(positions, voxels.shape[2])
+        affine[:3, 2] *= (given[-1] - given[0]) / (len(given) - 1) / np.linalg.norm(affine[:3, 2])
     bad = int(voxels.size - np.isfinite(voxels).sum())
     if bad:
         raise InputError(f"{path} has {bad} voxels that are nan or infinite: give each a number")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{path} has an affine that gives an axis no length: expected voxel sizes in mm")
+    return _as_volume(path, CtVolume(voxels, affine, given, None, None, tuple(notes)))
+
+
+def _load_dicom(path: Path, series: DicomSeries | None) -> MetaTensor:
+    geometry = read_geometry(series.files if series else path, series.uid if series else None, allow_uneven=True)
+    ct = read_voxels(geometry)
+    if series and series.copies:
+        ct = ct._replace(notes=(*ct.notes, f"{series.copies} files are copies of others and were left out"))
+    volume = _as_volume(path, ct)
+    volume.meta["dicom_files"] = "\n".join(dict.fromkeys(map(str, geometry.files)))
+    return volume
+
+
+def _as_volume(path: Path, ct: CtVolume) -> MetaTensor:
+    """A CT as read, turned to LPS, with all that is known of it."""
+    padding = padding_of(ct.volume) if ct.padding_hu is None else ct.padding_hu
+    check_hu(ct.volume, str(path), padding)
+    known = {"slice_thickness": ct.slice_thickness, "padding_hu": padding}
+    meta: dict[str, Any] = {"filename_or_obj": str(path), "original_affine": ct.affine.copy()}
+    meta |= {"spatial_shape": np.array(ct.volume.shape)} | {k: v for k, v in known.items() if v is not None}
+    tensor = MetaTensor(
+        torch.from_numpy(np.ascontiguousarray(ct.volume, dtype=np.float32))[None],
+        affine=torch.from_numpy(ct.affine),
+        meta=meta,
+    )
+    tensor = to_lps(tensor)
+    tensor.meta["slice_positions"] = _positions(tensor, ct.affine, ct.positions, path)
+    add_notes(tensor, ct.notes)
+    for note in ct.notes:
+        log.info("%s: %s", path.name, note)
+    return tensor
 
 
 def _read_positions(positions: str | Path | Sequence[float], count: int) -> np.ndarray:
@@ -154,54 +153,6 @@ def gaps_in_words(positions: np.ndarray) -> str:
     return f"{gaps.mean():.4g}" if np.ptp(gaps) < EVEN_MM else f"{gaps.min():.4g} to {gaps.max():.4g}"
 
 
-def load_mask(path: str | Path, image: MetaTensor) -> MetaTensor:
-    """Read a mask that was drawn on a volume.
-
-    Args:
-        path: a NIfTI file on the grid of the volume's file.
-        image: of :func:`load_volume`.
-
-    Returns:
-        (1, X, Y, Z) float32 of 0 and 1, on the volume's grid.
-
-    Raises:
-        InputError: absent, damaged, empty, or on another grid, as a mask of another image is.
-
-    Example:
-        >>> load_mask("nodule.nii.gz", load_volume("scan.nii.gz")).shape  # doctest: +SKIP
-        torch.Size([1, 512, 512, 133])
-    """
-    path = Path(path).expanduser()
-    voxels, affine = read_nifti(path, "mask")
-    of = Path(str(image.meta.get("filename_or_obj", "the image"))).name
-    mask = MetaTensor(
-        torch.from_numpy(np.ascontiguousarray(np.nan_to_num(voxels) > 0, dtype=np.float32))[None],
-        affine=torch.from_numpy(np.array(affine, dtype=float)),
-        meta={"filename_or_obj": str(path)},
-    )
-    mask = to_lps(mask)
-    if mask.shape != image.shape:
-        raise InputError(
-            f"{path} has {tuple(mask.shape[1:])} voxels and {of} {tuple(image.shape[1:])}: "
-            "give a mask that was drawn on this image"
-        )
-    here, there = image.affine.numpy().copy(), mask.affine.numpy().copy()
-    if np.ptp(np.diff(image.meta["slice_positions"])) > EVEN_MM:
-        here[:3, 2] = there[:3, 2] = 0  # whoever wrote the mask had no spacing to write
-    apart = corner_distance(here, there, tuple(image.shape[1:]))
-    # the header of a NIfTI file rounds to seven digits, over the whole of a scan
-    if not apart <= 10 * AFFINE_TOLERANCE_MM:
-        raise InputError(
-            f"{path} lies up to {apart:.3g} mm away from {of} (their affines differ): "
-            "give a mask that was drawn on this image"
-        )
-    if not mask.any():
-        raise InputError(f"{path} is empty: expected at least one voxel inside the nodule")
-    mask.affine = image.affine
-    mask.meta["slice_positions"] = image.meta["slice_positions"]
-    return mask
-
-
 class LoadVolumed(MapTransform):
     """Dictionary transform around :func:`load_volume`: a path becomes a MetaTensor.
 
@@ -229,29 +180,4 @@ class LoadVolumed(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             out[key] = load_volume(out[key], self.positions)
-        return out
-
-
-class LoadMaskd(MapTransform):
-    """Dictionary transform around :func:`load_mask`.
-
-    Args:
-        keys: of the masks' paths.
-        image_key: of the volume they were drawn on, loaded before.
-        allow_missing_keys: pass over keys that are absent.
-
-    Example:
-        >>> LoadMaskd("mask", allow_missing_keys=True)({})
-        {}
-    """
-
-    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.image_key = image_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load every key."""
-        out = dict(data)
-        for key in self.key_iterator(out):
-            out[key] = load_mask(out[key], out[self.image_key])
         return out

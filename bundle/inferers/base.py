@@ -124,6 +124,16 @@ class SliceInferer(Inferer):
         out = np.stack(results).reshape(*array.shape[:-1], len(wanted)).astype(np.float32)
         return torch.as_tensor(out, device=inputs.device) if isinstance(inputs, torch.Tensor) else out
 
+    def unclipped(self) -> SliceInferer | None:
+        """The same method for brightness outside of [0, 1] too; None: it knows the window alone.
+
+        Example:
+            >>> from bundle.inferers import LinearInferer
+            >>> LinearInferer().unclipped()(np.array([[[0.0, 3.0]]]), targets=[0.5]).item()
+            1.5
+        """
+        return None
+
     def expected_error(self, raw: np.ndarray, observed: ObservedSlices) -> np.ndarray:
         """What a method gives as ``Reconstruction.error``: its raw error times the calibration's scale.
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from bundle.errors import InputError
 from bundle.inferers import GuidedDistanceInferer, ObservedSlices, SliceInferer
+from bundle.inferers.masks.parts import carry_parts, parts_of
 from bundle.transforms import to_unit
 
 
@@ -68,6 +69,51 @@ def carry_mask(
     return out
 
 
+def carry_labels(
+    labels: np.ndarray,
+    positions: np.ndarray,
+    spacing: tuple[float, float],
+    method: SliceInferer,
+    image: np.ndarray | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Carry each nodule of a label map by itself, as :func:`carry_mask` carries one.
+
+    Args:
+        labels: (X, Y, Z) whole numbers, 0 outside, drawn on some slices.
+        positions: (Z,) mm of the slices, ascending.
+        spacing: in-plane spacing (x, y) in mm.
+        method: a shape inferer.
+        image: see :func:`carry_mask`.
+
+    Returns:
+        (X, Y, Z) uint8 or uint16, each nodule with its own label, unchanged where it was drawn; a note for each part
+        that is drawn on one slice alone and stays so.
+
+    Raises:
+        InputError: no part is drawn on two slices or more.
+
+    Example:
+        >>> from bundle.inferers import SignedDistanceInferer
+        >>> drawn = np.zeros((20, 9, 3)); drawn[2:7, 2:7, ::2] = 4; drawn[12:17, 2:7, ::2] = 7
+        >>> np.unique(carry_labels(drawn, np.arange(3.0), (1, 1), SignedDistanceInferer())[0][..., 1]).tolist()
+        [0, 4, 7]
+    """
+    drawn: np.ndarray = labels.astype(np.uint8 if int(labels.max()) < 256 else np.uint16)
+    parts = parts_of(drawn, spacing)
+    alone = [part for part in parts if part.mask.any(axis=(0, 1)).sum() < 2]
+    notes = [
+        f"a part of label {part.label} is drawn on one slice alone, of {len(parts)} parts: left as it is drawn"
+        for part in alone
+    ]
+
+    def carry(mask: np.ndarray) -> np.ndarray:
+        one = mask.any(axis=(0, 1)).sum() < 2 and len(alone) < len(parts)
+        return mask if one else carry_mask(mask, positions, spacing, method, image)
+
+    out = carry_parts(drawn, spacing, carry)
+    return np.where(drawn > 0, drawn, out), notes
+
+
 def threshold_nodule(
     hu: np.ndarray, centre: np.ndarray, spacing: np.ndarray, threshold_hu: float, size_mm: np.ndarray
 ) -> np.ndarray:
@@ -115,14 +161,14 @@ def onto_full_grid(
     """Put a region back into the volume that it was cut out of, on the grid of the file; 0 elsewhere.
 
     Args:
-        part: (X, Y, Z) of the region.
+        part: (X, Y, Z) of the region, bool or labels.
         start: (3,) its first voxel in the volume.
         shape: of the volume.
         affine: (4, 4) of the volume.
         stored_affine: (4, 4) of the file, which may have its axes in another order and direction.
 
     Returns:
-        uint8, of the file's shape.
+        uint8, or the type of the labels, of the file's shape.
 
     Example:
         >>> flipped = np.array([[-1.0, 0, 0, 3], [0, 1, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]])
@@ -130,7 +176,7 @@ def onto_full_grid(
         >>> onto_full_grid(part, np.zeros(3, int), (4, 1, 1), flipped, np.diag([1.0, 1, 5, 1]))[:, 0, 0].tolist()
         [0, 0, 0, 1]
     """
-    out = np.zeros(shape, dtype=np.uint8)
+    out = np.zeros(shape, dtype=part.dtype if part.dtype.kind == "u" else np.uint8)
     out[tuple(slice(a, a + n) for a, n in zip(start, part.shape, strict=True))] = part
     turn = nib.orientations.ornt_transform(
         nib.orientations.io_orientation(affine), nib.orientations.io_orientation(stored_affine)

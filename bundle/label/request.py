@@ -21,6 +21,7 @@ from bundle.inferers.registry import names_of
 SHAPE_METHODS = names_of("shape")
 # where MONAI Label's folder of studies keeps what was drawn, newest kind first
 LABEL_TAGS = ("final", "original")
+INT16_HU = (-32768, 32767)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Request:
         size_mm: length of the region's sides, (x, y, z).
         threshold_hu: what is above belongs to the nodule, where no mask was drawn.
         max_seconds: after which the request is given up.
+        result_dtype: number format of the answer.
     """
 
     image: str
@@ -50,6 +52,7 @@ class Request:
     size_mm: tuple[float, ...]
     threshold_hu: float
     max_seconds: float
+    result_dtype: str = "float32"
 
 
 def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
@@ -60,8 +63,8 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
         methods: what can be asked for.
 
     Raises:
-        InputError: no such image, a value that is no number or out of its range, an unknown method, or the
-            dense image as 8-bit numbers.
+        InputError: no such image, a value that is no number or out of its range, an unknown method, or a
+            number format that can't hold the answer.
 
     Example:
         >>> read_request({"image": ".", "method": "linear", "epochs": "5", "center": "1, 2, 3"}, ["linear"]).center
@@ -69,14 +72,18 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
     """
     method = chosen_names([str(data.get("method") or "pchip")], methods, "method")[0]
     answer = str(data.get("answer") or "auto")
-    eight_bits = str(data.get("result_dtype") or "") == "uint8"
+    dtype = str(data.get("result_dtype") or "")
+    eight_bits = dtype == "uint8"
     if answer == "auto":
         # viewers show label maps and ask for them as uint8
         answer = "mask" if eight_bits or method in SHAPE_METHODS else "image"
     if answer not in ("image", "mask"):
         raise InputError(f"answer is {answer!r}, expected 'image', 'mask' or 'auto'")
-    if answer == "image" and eight_bits:
-        raise InputError("HU don't fit into result_dtype uint8: ask for answer 'mask', or for float32 or int16")
+    dtype = dtype or ("uint8" if answer == "mask" else "float32")
+    if answer == "image" and not all(holds(dtype, hu) for hu in INT16_HU):
+        raise InputError(f"HU don't fit into result_dtype {dtype}: ask for answer 'mask', or for float32 or int16")
+    if not holds(dtype, 1):
+        raise InputError(f"result_dtype is {dtype!r}, expected a number format such as uint8, int16 or float32")
     if answer == "image" and method in SHAPE_METHODS:
         raise InputError(f"method {method} carries masks, not brightness: ask for answer 'mask' or another method")
     if answer == "mask" and method not in SHAPE_METHODS:
@@ -99,7 +106,26 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
         size_mm=_numbers("size_mm", data.get("size_mm"), above=0) or (50.0,) * 3,
         threshold_hu=_number("threshold_hu", data.get("threshold_hu", -400.0)),
         max_seconds=_number("max_seconds", data.get("max_seconds", 300.0), above=0),
+        result_dtype=dtype,
     )
+
+
+def holds(dtype: str, value: float) -> bool:
+    """Whether a number format, by its name, has a whole number exactly; no format of another kind has any.
+
+    Example:
+        >>> holds("int16", -1024), holds("uint16", -1024), holds("float16", 2049), holds("text", 0)
+        (True, False, False, False)
+    """
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        return False
+    if kind.kind not in "iuf":
+        return False
+    with np.errstate(over="ignore"):
+        limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+        return bool(limits.min <= value <= limits.max and float(kind.type(value)) == value)
 
 
 def whole_number(value: Any) -> Any:

@@ -7,6 +7,7 @@ goes on. The request travels from part to part in the meta of the image.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -21,10 +22,12 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from bundle.data.notes import add_notes, notes_of
 from bundle.errors import InputError, mistake_behind
 from bundle.inferers import DenseInferer, SliceInferer
-from bundle.label.mask import carry_mask, onto_full_grid, threshold_nodule
-from bundle.label.request import Request, read_request
+from bundle.inferers.masks.parts import sizes_of
+from bundle.label.mask import carry_labels, onto_full_grid, threshold_nodule
+from bundle.label.request import INT16_HU, Request, holds, read_request
 from bundle.progress import Progress
 from bundle.transforms import CropRegiond, slice_positions
 from bundle.transforms.region import as_voxel
@@ -120,7 +123,7 @@ class ServedInferer(DenseInferer):
     """
 
     def __call__(self, inputs: torch.Tensor, network: Any = None, *args: Any, **kwargs: Any) -> MetaTensor:
-        """(1, C, X, Y, K) to (1, 1, X, Y, Z) HU, or (1, 1, X, Y, K) with 0 and 1 for the answer "mask"."""
+        """(1, C, X, Y, K) to (1, 1, X, Y, Z) HU, or (1, 1, X, Y, K) labels for the answer "mask"."""
         request = inputs.meta.get("request") if isinstance(inputs, MetaTensor) else None
         if not isinstance(request, Request):
             return super().__call__(inputs, network, *args, **kwargs)
@@ -139,10 +142,12 @@ class ServedInferer(DenseInferer):
             made = self.methods[request.method]
             method = made if isinstance(made, SliceInferer) else made()
             in_plane = (float(spacing[0]), float(spacing[1]))
-            mask = carry_mask(data[1] > 0, slice_positions(volume), in_plane, method, data[0])
+            mask, notes = carry_labels(data[1], slice_positions(volume), in_plane, method, data[0])
+            add_notes(volume, notes)
         else:
             centre = np.asarray(volume.meta["region_centre"])
             mask = threshold_nodule(data[0], centre, spacing, request.threshold_hu, np.array(request.size_mm))
+        volume.meta["nodules"] = json.dumps(sizes_of(mask, spacing))
         answer = torch.from_numpy(mask.astype(np.float32))[None, None]
         return MetaTensor(answer, affine=volume.affine, meta=volume.meta)
 
@@ -177,22 +182,29 @@ class PrepareAnswer:
             request: Request = meta["request"]
             volume, affine = pred.as_tensor()[0].cpu().numpy(), np.asarray(pred.affine, dtype=float)
             if request.answer == "mask":
+                labels = volume.astype(np.uint8 if volume.max() < 256 else np.uint16)
                 full = onto_full_grid(
-                    volume > 0, meta["source_start"], meta["source_shape"], meta["source_affine"],
+                    labels, meta["source_start"], meta["source_shape"], meta["source_affine"],
                     meta["source_stored_affine"],
                 )  # fmt: skip
                 volume, affine = full, meta["source_stored_affine"]
+            if request.answer == "mask" and not holds(request.result_dtype, volume.max()):
+                raise InputError(f"result_dtype {request.result_dtype} can't hold label {volume.max()}: ask for uint16")
+            if request.answer == "image" and np.dtype(request.result_dtype).kind == "i":
+                # MONAI Label would cut fractions off, which is half a HU darker
+                volume = np.rint(volume).clip(*INT16_HU)
             out["pred"] = MetaTensor(torch.from_numpy(volume)[None], affine=torch.from_numpy(affine))
             # MONAI Label resizes the answer to the shape of the image and writes it with the image's first affine
             out["image"] = MetaTensor(torch.zeros(1, 1, 1, 1), affine=torch.from_numpy(affine))
             out["image"].meta.update(spatial_shape=volume.shape, original_affine=affine)
-            out["result_dtype"] = out.get("result_dtype") or ("uint8" if request.answer == "mask" else "float32")
+            out["result_dtype"] = request.result_dtype
             if not out.get("result_extension") and Path(request.image).is_dir():
                 out["result_extension"] = ".nii.gz"
             out["result"] = {
                 "answer": request.answer,
                 "method": request.method if request.answer == "image" or request.mask else "threshold",
-                "notes": list(meta.get("notes", [])),
+                "notes": notes_of(pred),
                 "voxels_in_mask": int((volume > 0).sum()) if request.answer == "mask" else None,
+                "nodules": json.loads(meta.get("nodules", "null")) if request.answer == "mask" else None,
             }
             return out

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from monai.data import MetaTensor
 
-from bundle.data import save_nifti
+from bundle.data import save_volume
 from bundle.errors import InputError
 from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
@@ -184,10 +184,10 @@ def on_case(case: Case, result: Reconstruction) -> Reconstruction:
 
 def save_truth(folder: Path, case: Case) -> None:
     """Save the crop, its mask and the observed slices alone (which overlay on the crop in a viewer)."""
-    save_nifti(folder / "image.nii.gz", case.truth_hu, case.affine)
-    save_nifti(folder / "mask.nii.gz", case.mask, case.affine)
+    save_volume(folder / "image.nii.gz", case.truth_hu, case.affine)
+    save_volume(folder / "mask.nii.gz", case.mask, case.affine)
     kept = case.decimate.averaged(case.truth_hu, case.axis)
-    save_nifti(folder / "observed.nii.gz", kept, case.observed_affine)
+    save_volume(folder / "observed.nii.gz", kept, case.observed_affine)
 
 
 def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks: Mapping[float, np.ndarray]) -> None:
@@ -200,13 +200,13 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
         masks: threshold in HU to (X, Y, Z) bool.
     """
     if result.image is not None:
-        save_nifti(folder / "image.nii.gz", to_hu(result.image), case.affine)
+        save_volume(folder / "image.nii.gz", to_hu(result.image), case.affine)
     if result.mask is not None:
-        save_nifti(folder / "mask.nii.gz", result.mask, case.affine)
+        save_volume(folder / "mask.nii.gz", result.mask, case.affine)
     if result.error is not None:
-        save_nifti(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
+        save_volume(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
     for threshold, mask in masks.items():
-        save_nifti(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
+        save_volume(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
     if result.state is not None:
         save_torch(folder / "network.pt", result.state)
     if result.history:

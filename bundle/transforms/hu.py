@@ -17,11 +17,12 @@ HU_MAX = 400.0
 HU_RANGE = HU_MAX - HU_MIN  # HU that a difference of 1 between normalised values stands for
 
 
-def to_unit(hu: Any) -> Any:
+def to_unit(hu: Any, clip: bool = True) -> Any:
     """Normalise: ``(clip(hu, -1000, 400) + 1000) / 1400``.
 
     Args:
         hu: array or tensor of any shape, HU.
+        clip: False: HU outside of the window lie outside of [0, 1].
 
     Returns:
         the same container in [0, 1] and of the same floating dtype (float32 for integers); nan stays nan.
@@ -30,7 +31,8 @@ def to_unit(hu: Any) -> Any:
         >>> to_unit(np.array([-2000.0, -1000.0, -300.0, 400.0]))
         array([0. , 0. , 0.5, 1. ])
     """
-    return (_floating(hu).clip(HU_MIN, HU_MAX) - HU_MIN) / (HU_MAX - HU_MIN)
+    values = _floating(hu)
+    return ((values.clip(HU_MIN, HU_MAX) if clip else values) - HU_MIN) / (HU_MAX - HU_MIN)
 
 
 def to_hu(unit: Any) -> Any:

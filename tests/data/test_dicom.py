@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEGLSLossless
 
-from bundle.data.dicom.geometry import _check_gaps, _Slice, read_geometry
+from bundle.data.dicom.geometry import _check_gaps, read_geometry
+from bundle.data.dicom.header import SliceHeader
 from bundle.data.dicom.read import read_series, read_voxels
 from bundle.data.dicom.search import find_series
 from bundle.errors import InputError
@@ -125,9 +126,11 @@ def test_other_modality_is_refused_with_file_and_modality(tmp_path: Path, volume
     _refused(tmp_path, paths[5].name, "modality MR")
 
 
-def test_gantry_tilt_in_the_header_is_refused(tmp_path: Path, volume: np.ndarray):
+def test_gantry_tilt_in_the_header_alone_is_told(tmp_path: Path, volume: np.ndarray):
     write_series(tmp_path, volume, Z, edit=lambda k, ds: setattr(ds, "GantryDetectorTilt", 12.5))
-    _refused(tmp_path, "gantry tilt of 12.5 degrees")
+    ct = read_series(tmp_path)
+    np.testing.assert_array_equal(ct.volume, volume)
+    assert ct.notes == ("GantryDetectorTilt is 12.5 degrees, but the slices are stacked straight: used as they lie",)
 
 
 @pytest.mark.parametrize("degrees", [1.0, 15.0])
@@ -221,7 +224,7 @@ def test_compressed_pixels_that_no_plugin_decodes_are_explained(tmp_path: Path, 
         ds["PixelData"].is_undefined_length = True
 
     write_series(tmp_path, volume, Z, edit=edit)
-    _refused(tmp_path, "JPEG-LS", "pylibjpeg")
+    _refused(tmp_path, "JPEG-LS", "extra compressed")
 
 
 def test_folders_without_a_series_are_refused(tmp_path: Path, volume: np.ndarray):
@@ -233,9 +236,9 @@ def test_folders_without_a_series_are_refused(tmp_path: Path, volume: np.ndarray
         read_series(tmp_path, "1.2.3")
 
 
-def test_multi_frame_image_is_refused(tmp_path: Path, volume: np.ndarray):
+def test_frames_without_attributes_of_their_own_are_refused(tmp_path: Path, volume: np.ndarray):
     write_series(tmp_path, volume, Z, edit=lambda k, ds: setattr(ds, "NumberOfFrames", 4))
-    _refused(tmp_path, "multi-frame")
+    _refused(tmp_path, "4 frames, but 0 frames' own attributes")
 
 
 @settings(max_examples=60, deadline=None)
@@ -244,7 +247,7 @@ def test_any_one_missing_slice_is_named(n: int, step: float, data):
     z = np.arange(n) * step
     lost = data.draw(st.integers(1, n - 2))
     kept = np.delete(z, lost)
-    slices = [_Slice(Path(f"{k}"), "u", "CT", z, z, (1, 1), (1, 1), None, 0.0) for k in range(n - 1)]
+    slices = [SliceHeader(Path(f"{k}"), None, "u", z, z, (1, 1), (1, 1)) for k in range(n - 1)]
     _check_gaps(slices, z[:-1], "here", 0.1)
     with pytest.raises(InputError, match=f"misses 1 slice between {z[lost - 1]:.2f} and {z[lost + 1]:.2f} mm"):
         _check_gaps(slices, kept, "here", 0.1)

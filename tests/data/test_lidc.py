@@ -121,7 +121,8 @@ def test_folder_named_as_the_series_with_another_modality_is_refused(tmp_path: P
     volume, z, _ = _series(cluster, beyond=1)
     folder = tmp_path / PATIENT / "study" / cluster.series_uid
     write_series(folder, volume[:8, :8], z, series_uid=cluster.series_uid)
-    write_series(tmp_path / "t", volume[:8, :8], z[:1], edit=lambda k, ds: setattr(ds, "Modality", "SEG"))
+    edit = lambda k, ds: setattr(ds, "Modality", "SEG")  # noqa: E731
+    write_series(tmp_path / "t", volume[:8, :8], z[:1], series_uid=cluster.series_uid, edit=edit)
     next((tmp_path / "t").iterdir()).rename(folder / "seg.dcm")
     with pytest.raises(InputError, match=r"seg\.dcm has modality SEG"):
         LoadLidcNodule()(lidc_entries(tmp_path).entries[0])

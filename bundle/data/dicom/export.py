@@ -6,7 +6,7 @@ UIDs of its own, is marked as derived, and names the slices it was made of; see 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 from bundle.data.dicom.derive import common_attributes, read_source, tell_derivation
 from bundle.data.volume import gaps_in_words
 from bundle.errors import InputError
+from bundle.files import whole_folder
 from bundle.version import __version__
 
 PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
@@ -31,9 +32,10 @@ def write_series(
     volume: np.ndarray,
     affine: np.ndarray,
     *,
-    source: str | Path | None = None,
+    source: str | Path | Sequence[str | Path] | None = None,
     description: str = "dense volume",
     derivation: str = "",
+    padding_hu: float | None = None,
 ) -> list[Path]:
     """Write a volume as a derived CT series, one file a slice.
 
@@ -41,15 +43,17 @@ def write_series(
         folder: where to; made if absent, must be empty.
         volume: (X, Y, Z) HU, rounded to whole numbers.
         affine: 4 x 4, voxel -> RAS mm; axes at right angles.
-        source: folder of the DICOM series it was made of; None: there is none, and patient and study are placeholders.
+        source: folder or files of the DICOM series it was made of; None: there is none, and patient and study are
+            placeholders.
         description: SeriesDescription, cut at 64 characters.
         derivation: DerivationDescription, how it was made; cut at 1,024.
+        padding_hu: value of voxels that are padding.
 
     Returns:
-        the files, slice 0 first.
+        the files, slice 0 first; the folder is there with all of them or not at all.
 
     Raises:
-        InputError: the folder holds files already or can't be written, or the affine is sheared.
+        InputError: the folder holds files already or can't be written, the disk is full, or the affine is sheared.
 
     Example:
         >>> write_series("dense", np.zeros((8, 8, 3)), np.diag([-1.0, -1, 1, 1]))[0].name  # doctest: +SKIP
@@ -69,22 +73,19 @@ def write_series(
     common.PixelSpacing = [_ds(steps[1]), _ds(steps[0])]
     common.SliceThickness = common.SpacingBetweenSlices = _ds(steps[2])
     common.ImageOrientationPatient = [_ds(value) for value in directions[:, :2].T.ravel()]
-    paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    if padding_hu is not None:
+        common.add_new("PixelPaddingValue", "SS", int(padding_hu))
+    names = [f"IM{z + 1:04d}.dcm" for z in range(len(places))]
+    with whole_folder(folder) as made:
         for z, place in enumerate(places):
             dataset = _slice(common, z, place)
             tell_derivation(dataset, slices, float(place @ directions[:, 2]), derivation)
             hu = np.clip(np.rint(volume[..., z]), -32768, 32767).astype("<i2")
             dataset.PixelData = np.ascontiguousarray(hu.T).tobytes()
-            paths.append(folder / f"IM{z + 1:04d}.dcm")
             # pydicom 2 and 3 call a complete file header by different names
-            dataset.save_as(
-                paths[-1], **({"enforce_file_format": True} if PYDICOM_3 else {"write_like_original": False})
-            )
-    except OSError as error:
-        raise InputError(f"{folder} can't be written ({error.strerror}): choose another folder") from error
-    return paths
+            whole = {"enforce_file_format": True} if PYDICOM_3 else {"write_like_original": False}
+            dataset.save_as(made / names[z], **whole)
+    return [folder / name for name in names]
 
 
 def check_empty_folder(folder: str | Path) -> Path:
@@ -131,9 +132,8 @@ class SaveDicomSeriesd(MapTransform):
     """Write a dense volume as a DICOM series; see :func:`write_series`. The data pass through.
 
     Args:
-        keys: of MetaTensors (1, X, Y, Z), HU, whose ``filename_or_obj`` is the source: a folder of DICOM files, or
-            something else, which is no DICOM source.
-        folder: where to.
+        keys: of MetaTensors (1, X, Y, Z), HU, whose ``dicom_files`` are the source, where it is DICOM.
+        folder: where to, for data without a ``dicom_output`` of their own.
         method: how the slices between were made, for the description.
 
     Raises:
@@ -159,15 +159,16 @@ class SaveDicomSeriesd(MapTransform):
                 raise InputError(
                     f"--method {self.method} gives a mask, which is no CT series: leave out --dicom_output"
                 )
-            came_from = Path(str(volume.meta.get("filename_or_obj", "")))
+            files = str(volume.meta.get("dicom_files") or "").splitlines()
             affine = np.asarray(volume.affine, dtype=float).reshape(4, 4)
             spacing = float(np.linalg.norm(affine[:3, 2]))
             kept = ", which are unchanged where planes coincide" if volume.meta.get("observed_kept", True) else ""
             write_series(
-                self.folder,
+                data.get("dicom_output") or self.folder,
                 volume[0].numpy(),
                 affine,
-                source=came_from if came_from.is_dir() else None,
+                source=files or None,
+                padding_hu=volume.meta.get("padding_hu"),
                 description=f"{self.method} {spacing:.3g} mm, derived",
                 derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {self.method} from "
                 f"{_told(volume)}{kept}. "

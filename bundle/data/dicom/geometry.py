@@ -1,10 +1,10 @@
 """Put the slices of an axial CT series in order from their headers, or refuse the series with the reason.
 
-Vocabulary: a *series* is the files that share one SeriesInstanceUID; a *slice* is one of its images; a
-slice's *position* is its ImagePositionPatient projected on the *normal* of the image plane, in mm, ascending
-towards the head. Files are ordered by position, never by name or InstanceNumber. Arrays are (x, y, z) =
-(columns, rows, slices), slice 0 the lowest, in HU. DICOM's patient coordinates are LPS; affines here are RAS,
-as NIfTI's.
+Vocabulary: a *series* is the files that share one SeriesInstanceUID; a *slice* is one of its images (see
+:mod:`bundle.data.dicom.header`); a slice's *position* is its ImagePositionPatient projected on the *normal* of the
+image plane, in mm, ascending towards the head. Files are ordered by position, never by name or InstanceNumber. Arrays
+are (x, y, z) = (columns, rows, slices), slice 0 the lowest, in HU. DICOM's patient coordinates are LPS; affines here
+are RAS, as NIfTI's.
 
 What is refused follows highdicom's ``get_series_volume_positions``: a volume is only built from slices that
 are parallel, aligned, evenly spaced and all there. Neighbouring gaps may differ from their median by
@@ -19,28 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
 
-from bundle.data.dicom.search import BROKEN
+from bundle.data.dicom.consistency import check_kind, check_one_pass, check_unit
+from bundle.data.dicom.header import SliceHeader, other_objects, read_headers
 from bundle.errors import InputError
 
 SPACING_TOLERANCE_MM = 0.1
-DUPLICATE_MM = 0.01
+# no CT has slices so close: two files there are copies, or two acquisitions
+DUPLICATE_MM = 0.1
 TILT_TOLERANCE_DEGREES = 0.1
-
-_GEOMETRY_TAGS = (
-    "SeriesInstanceUID",
-    "Modality",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SliceThickness",
-    "GantryDetectorTilt",
-)
 
 
 @dataclass(frozen=True)
@@ -48,20 +35,27 @@ class SeriesGeometry:
     """Where the slices of a series lie, known from the headers alone.
 
     Attributes:
-        files: one a slice, lowest first.
+        slices: their headers, lowest first.
         positions: (z,) mm, ascending.
         shape: voxels (x, y, z).
         affine: 4 x 4, voxel index -> RAS mm.
         slice_thickness: mm, None where the header has none.
         series_uid: SeriesInstanceUID.
+        notes: what is odd and was accepted, a sentence each.
     """
 
-    files: tuple[Path, ...]
+    slices: tuple[SliceHeader, ...]
     positions: np.ndarray
     shape: tuple[int, int, int]
     affine: np.ndarray
     slice_thickness: float | None
     series_uid: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file of each slice, lowest first; of a multi-frame file always the same."""
+        return tuple(header.path for header in self.slices)
 
     @property
     def slice_spacing(self) -> float:
@@ -69,63 +63,7 @@ class SeriesGeometry:
         return float(np.linalg.norm(self.affine[:3, 2]))
 
 
-@dataclass(frozen=True)
-class _Slice:
-    path: Path
-    series_uid: str
-    modality: str
-    position: np.ndarray
-    orientation: np.ndarray
-    pixel_spacing: tuple[float, float]
-    size: tuple[int, int]
-    thickness: float | None
-    tilt: float
-
-
-def _number(header: pydicom.Dataset, name: str) -> float | None:
-    value = header.get(name)
-    return None if value in (None, "") else float(value)
-
-
-def _read_slice(path: Path) -> _Slice | None:
-    """Read one header; None where the file isn't DICOM and doesn't claim to be."""
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_GEOMETRY_TAGS))
-    except InvalidDicomError:
-        if path.suffix.lower() in (".dcm", ".ima"):
-            raise InputError(f"{path} is not a readable DICOM file: copy or download it again") from None
-        return None
-    except BROKEN as error:
-        raise InputError(f"{path} can't be read ({error}): copy or download it again") from error
-    modality = str(header.get("Modality", ""))
-    if not modality and "SeriesInstanceUID" not in header and path.name.upper() == "DICOMDIR":
-        return None
-    if modality not in ("CT", ""):
-        raise InputError(f"{path} has modality {modality}, expected CT only: move it out of the series")
-    try:
-        if int(header.get("NumberOfFrames") or 1) > 1:
-            raise InputError(f"{path} is a multi-frame image, expected one slice a file: convert it first")
-        return _Slice(
-            path=path,
-            series_uid=str(header.SeriesInstanceUID),
-            modality=modality,
-            position=np.array([float(v) for v in header.ImagePositionPatient]).reshape(3),
-            orientation=np.array([float(v) for v in header.ImageOrientationPatient]).reshape(2, 3),
-            pixel_spacing=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
-            size=(int(header.Columns), int(header.Rows)),
-            thickness=_number(header, "SliceThickness"),
-            tilt=_number(header, "GantryDetectorTilt") or 0.0,
-        )
-    except InputError:
-        raise
-    except BROKEN as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} is cut short or lacks what places a CT slice in space ({reason}): copy or download it again"
-        ) from error
-
-
-def _check_alike(slices: Sequence[_Slice]) -> None:
+def _check_alike(slices: Sequence[SliceHeader]) -> None:
     first = slices[0]
     for other in slices[1:]:
         for what, a, b, tolerance in (
@@ -136,13 +74,13 @@ def _check_alike(slices: Sequence[_Slice]) -> None:
             if np.abs(np.subtract(a, b)).max() > tolerance:
                 values = ", ".join(f"{v:g}" for v in b), ", ".join(f"{v:g}" for v in a)
                 raise InputError(
-                    f"{other.path} has {what} ({values[0]}) where {first.path.name} of its series has "
+                    f"{other.path.parent / other.name} has {what} ({values[0]}) where {first.name} of its series has "
                     f"({values[1]}): expected one size, spacing and orientation"
                 )
 
 
-def _normal(slices: Sequence[_Slice], where: str) -> np.ndarray:
-    """Unit normal of the image plane, towards the head; refuses what isn't a straight stack of axial slices."""
+def _normal(slices: Sequence[SliceHeader], where: str) -> np.ndarray:
+    """Unit normal of the image plane, towards the head; refuses what isn't axial."""
     rows, columns = slices[0].orientation
     if abs(rows @ columns) > 1e-3 or np.abs(np.linalg.norm([rows, columns], axis=1) - 1).max() > 1e-3:
         raise InputError(
@@ -153,30 +91,65 @@ def _normal(slices: Sequence[_Slice], where: str) -> np.ndarray:
     normal *= np.sign(normal[np.abs(normal).argmax()]) / np.linalg.norm(normal)
     if np.abs(normal).argmax() != 2:
         raise InputError(f"the series in {where} isn't axial: expected slices across the body's long axis")
-    tilt = max((s.tilt for s in slices), key=abs)
-    points = np.array([s.position for s in slices])
-    along = points @ normal
-    aside = points - along[:, None] * normal
-    drift, length = np.linalg.norm(np.ptp(aside, axis=0)), np.ptp(along)
-    if drift > 0.05 + length * np.tan(np.radians(TILT_TOLERANCE_DEGREES)):
-        tilt = tilt or np.degrees(np.arctan2(drift, length))
-    if abs(tilt) > TILT_TOLERANCE_DEGREES:
-        raise InputError(
-            f"the series in {where} has a gantry tilt of {tilt:.1f} degrees, so its slices aren't stacked at "
-            "right angles: expected an untilted scan"
-        )
     return normal
 
 
-def _check_gaps(slices: Sequence[_Slice], positions: np.ndarray, where: str, tolerance_mm: float | None) -> None:
-    gaps = np.diff(positions)
-    twice = np.flatnonzero(gaps < DUPLICATE_MM)
-    if twice.size:
-        a, b = slices[twice[0]].path, slices[twice[0] + 1].path
+def _check_straight(slices: Sequence[SliceHeader], normal: np.ndarray, where: str) -> list[str]:
+    """Refuse a tilted gantry, and slices that lie aside, by where the slices are; the tag is nominal.
+
+    Args:
+        slices: in order.
+        normal: (3,) of their planes.
+        where: named in errors.
+
+    Returns:
+        a note where the header names a tilt that the slices do not have.
+    """
+    points = np.array([header.position for header in slices])
+    along = points @ normal
+    aside = points - along[:, None] * normal
+    steps = np.diff(aside, axis=0) / np.maximum(np.diff(along), DUPLICATE_MM)[:, None]
+    # a tilt moves every slice by the same share of its gap, a table that was moved some of them
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(np.median(steps, axis=0)))))
+    if tilt > TILT_TOLERANCE_DEGREES:
         raise InputError(
-            f"{a} and {b.name if a.parent == b.parent else b} lie at the same position, "
-            f"{positions[twice[0]]:.2f} mm ({twice.size} such pair{'s' if twice.size > 1 else ''}): "
-            "keep one file a slice"
+            f"the series in {where} has a gantry tilt of {tilt:.1f} degrees, so its slices aren't stacked at "
+            "right angles: use an untilted scan, or resample it to right angles"
+        )
+    off = np.linalg.norm(aside - np.median(aside, axis=0), axis=1)
+    allowed = 0.05 + np.ptp(along) * np.tan(np.radians(TILT_TOLERANCE_DEGREES))
+    moved = np.flatnonzero(off > allowed)
+    if moved.size:
+        k = int(moved[0])
+        raise InputError(
+            f"{slices[k].path.parent / slices[k].name} lies {off[k]:.2f} mm aside of the other slices "
+            f"({moved.size} such of {len(slices)}), which aren't stacked at right angles: the table was moved or the "
+            "field of view changed; keep the slices of one position"
+        )
+    nominal = max((header.tilt for header in slices), key=abs)
+    if abs(nominal) > TILT_TOLERANCE_DEGREES:
+        return [f"GantryDetectorTilt is {nominal:g} degrees, but the slices are stacked straight: used as they lie"]
+    return []
+
+
+def _check_gaps(slices: Sequence[SliceHeader], positions: np.ndarray, where: str, tolerance_mm: float | None) -> None:
+    """Refuse two slices in one place and, unless `tolerance_mm` is None, gaps that aren't the usual one."""
+    gaps = np.diff(positions)
+    close = np.flatnonzero(gaps < DUPLICATE_MM)
+    if close.size:
+        a, b = slices[close[0]], slices[close[0] + 1]
+        place = "at the same position" if gaps[close[0]] < 0.01 else f"{gaps[close[0]]:.2g} mm apart"
+        raise InputError(
+            f"{a.path.parent / a.name} and {b.name if a.path.parent == b.path.parent else b.path} lie {place}, "
+            f"{positions[close[0]]:.2f} mm ({close.size} such pair{'s' if close.size > 1 else ''}), as two "
+            "acquisitions do: keep one file a slice"
+        )
+    wide = float(np.median(np.sort(gaps)[len(gaps) // 2 :]))
+    narrow = int((gaps < 0.2 * wide).sum())
+    if len(gaps) > 3 and 3 * narrow >= len(gaps):
+        raise InputError(
+            f"the series in {where} has {narrow} gaps of about {np.median(gaps[gaps < 0.2 * wide]):.2g} mm among such "
+            f"of {wide:.3g} mm, as two interleaved acquisitions do: keep the slices of one"
         )
     if tolerance_mm is None:
         return
@@ -213,40 +186,38 @@ def read_geometry(
         allow_uneven: take gaps as they are.
 
     Raises:
-        InputError: no CT slice or a single one; a file that is damaged or of another modality; several
-            series; slices that differ in size, pixel spacing or orientation; not axial; a gantry tilt; two
-            slices at one position; a missing slice or uneven spacing, unless allowed.
+        InputError: no CT slice or a single one; a file that is empty, damaged or of another modality; several
+            series, passes or patients; pixels that are no HU, images that are no slices; slices that differ in size,
+            pixel spacing or orientation; not axial; a gantry tilt, a slice that lies aside; two slices at one
+            position, two acquisitions interleaved; a missing slice or uneven spacing, unless allowed.
 
     Example:
         >>> geometry = read_geometry("LIDC-IDRI-0001/series")  # doctest: +SKIP
         >>> geometry.shape  # doctest: +SKIP
         (512, 512, 133)
     """
-    if isinstance(source, str | Path):
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder: expected the folder of a CT series")
-        paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-        where = str(folder)
-    else:
-        paths = [Path(p) for p in source]
-        where = str(paths[0].parent) if paths else "an empty list of files"
-    slices = [s for s in map(_read_slice, paths) if s is not None]
+    paths, where = _paths(source)
+    read = {path: read_headers(path) for path in paths}
+    slices = [header for headers in read.values() for header in headers]
     if series_uid is not None:
-        slices = [s for s in slices if s.series_uid == series_uid]
+        slices = [header for header in slices if header.series_uid == series_uid]
+    uids = sorted({header.series_uid for header in slices})
+    left = other_objects([path for path, headers in read.items() if not headers], uids)
     if len(slices) < 2:
         wanted = "" if series_uid is None else f" of series {series_uid}"
         raise InputError(
             f"{where} holds {len(slices) or 'no'} CT slice{wanted}: expected the DICOM files of a whole series"
         )
-    uids = sorted({s.series_uid for s in slices})
     if len(uids) > 1:
         raise InputError(f"{where} holds {len(uids)} series mixed ({uids[0]}, ...): give each its own folder")
+    notes = [] if left is None else [left]
+    notes += check_kind(slices, where) + check_one_pass(slices, where) + check_unit(slices, where)
     _check_alike(slices)
     normal = _normal(slices, where)
-    slices.sort(key=lambda s: float(s.position @ normal))
-    positions = np.array([s.position @ normal for s in slices])
+    slices.sort(key=lambda header: float(header.position @ normal))
+    positions = np.array([header.position @ normal for header in slices])
     _check_gaps(slices, positions, where, None if allow_uneven else tolerance_mm)
+    notes += _check_straight(slices, normal, where)
 
     first = slices[0]
     affine = np.eye(4)
@@ -257,10 +228,24 @@ def read_geometry(
     affine[:3, 3] = first.position
     affine[:2] *= -1  # LPS -> RAS
     return SeriesGeometry(
-        files=tuple(s.path for s in slices),
+        slices=tuple(slices),
         positions=positions,
         shape=(*first.size, len(slices)),
         affine=affine,
         slice_thickness=first.thickness,
         series_uid=first.series_uid,
+        notes=tuple(notes),
     )
+
+
+def _paths(source: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:
+    """The files of a series, or of the folder that holds them; and what to call that place."""
+    if not isinstance(source, str | Path):
+        paths = [Path(p) for p in source]
+        return paths, str(paths[0].parent) if paths else "an empty list of files"
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path], str(path)
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder: expected the folder of a CT series")
+    return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), str(path)

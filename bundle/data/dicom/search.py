@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
+from bundle.data.dicom.header import BROKEN, read_dataset
 from bundle.errors import InputError
 
-# whatever pydicom raises on a file that is cut short, damaged or compressed in a way it can't undo
-BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    BytesLengthException,
-)
 
+def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """List folders below root with their visible files, through symbolic links but never round in circles.
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """List folders below root with their visible files, through symbolic links but never round in circles."""
+    Example:
+        >>> [folder.name for folder, _ in walk(Path("configs"))]  # doctest: +SKIP
+        ['configs']
+    """
     seen: set[str] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -43,12 +32,19 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
         yield Path(folder), [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
 
 
-def _series_uid(path: Path) -> str | None:
+def series_tags(path: Path) -> tuple[str | None, str, str]:
+    """SeriesInstanceUID, SOPInstanceUID and modality of a file; None, "", "" where it is no DICOM of a series.
+
+    Example:
+        >>> series_tags(Path("README.md"))
+        (None, '', '')
+    """
+    tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality"]
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-        return str(header.SeriesInstanceUID)
+        header = read_dataset(path, stop_before_pixels=True, specific_tags=tags)
+        return str(header.SeriesInstanceUID), str(header.get("SOPInstanceUID", "")), str(header.get("Modality", ""))
     except (InvalidDicomError, *BROKEN):
-        return None
+        return None, "", ""
 
 
 def find_series(
@@ -83,7 +79,7 @@ def find_series(
     found: dict[str, list[Path]] = {}
     near: list[Path] = []
     elsewhere: list[Path] = []
-    for folder, files in _walk(root):
+    for folder, files in walk(root):
         if folder.name in wanted and files:
             found.setdefault(folder.name, []).extend(files)
         elif likely.intersection(folder.parts):
@@ -95,7 +91,7 @@ def find_series(
         if not missing:
             break
         for path in tqdm(files, desc="reading DICOM headers", unit="file", delay=1, leave=False):
-            uid = _series_uid(path)
+            uid = series_tags(path)[0]
             if uid in missing:
                 found.setdefault(uid, []).append(path)
     return found

@@ -1,17 +1,18 @@
 """A dense volume from a thick or widely spaced one, as MONAI's evaluators and MONAI Label call an inferer.
 
 Every slice of the input is an observed slice. Where the slices lie is read from what travels with the tensor: its
-affine, and ``meta["slice_positions"]`` where they are unevenly spaced. In and out are HU: the window of the study is
-applied inside, and an observed slice whose plane is on the new grid is in the result as it was, also outside of the
-window.
+affine, and ``meta["slice_positions"]`` where they are unevenly spaced. In and out are HU, all of them: a method that
+knows the window of the study alone is completed outside of it (:mod:`bundle.inferers.dense.range`). An observed slice
+whose plane is on the new grid is in the result as it was. A mask may hold several nodules, each with its own label.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,17 +22,22 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from bundle.data import gaps_in_words
+from bundle.data.notes import notes_of
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
+from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import dense_targets
+from bundle.inferers.dense.range import filled, outside_window
 from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
+from bundle.inferers.interpolation.splines import nearest_weights
+from bundle.inferers.masks.parts import carry_parts, sizes_of
 from bundle.inferers.names import chosen_names
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
-from bundle.transforms import HU_RANGE, slice_positions, to_hu, to_unit
+from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_hu, to_unit
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +103,16 @@ class DenseInferer(Inferer):
         """Reconstruct a batch.
 
         Args:
-            inputs: (B, C, X, Y, K) MetaTensor: channel 0 HU, channel 1, for shape methods, a mask; slices along the
-                last axis. All of a batch have the slices of the first.
+            inputs: (B, C, X, Y, K) MetaTensor: channel 0 HU, channel 1, for shape methods, a label map; slices along
+                the last axis. All of a batch have the slices of the first.
             network: see ``from_network``.
 
         Returns:
-            (B, 1, X, Y, Z) MetaTensor, float32 HU, or 0 and 1 from a shape method: the first slice where the input's
+            (B, 1, X, Y, Z) MetaTensor, float32 HU, or labels from a shape method: the first slice where the input's
             first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
-            ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it.
+            ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it;
+            ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
+            parts.
 
         Raises:
             InputError: an unknown method, a spacing of 0 or less, no affine, another number of axes, fewer than two
@@ -120,12 +128,12 @@ class DenseInferer(Inferer):
                 f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} can't be made dense: "
                 "expected a MetaTensor (B, 1, X, Y, K), whose affine says where the slices are"
             )
-        results = [self._one(_item(inputs, i), method, name, network) for i in range(len(inputs))]
+        results = [self._one(item_of(inputs, i), method, name, network) for i in range(len(inputs))]
         affines = [result.affine for result in results]
         if len({tuple(r.shape) for r in results}) > 1:
             raise InputError("volumes of different spacing can't be one batch: use a batch size of 1")
         batched = inputs.affine.ndim == 3
-        meta = {**inputs.meta, **_as_batch(results[0].meta, batched)}
+        meta = {**inputs.meta, **as_batch(results[0].meta, batched)}
         out = MetaTensor(
             torch.stack([result.as_tensor() for result in results]),
             affine=torch.stack(affines) if batched else affines[0],
@@ -154,15 +162,18 @@ class DenseInferer(Inferer):
         data = volume.as_tensor().detach().cpu().numpy()
         if method.kind == "shape" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
-        channel = data[1] > 0 if method.kind == "shape" else data[0]
-        if method.reads_image:
-            template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
-        dense, error = self._tiled(channel, template, method, name, network)
-        if method.kind == "density":
+        padding = volume.meta.get("padding_hu")
+        self.notes, error = [], None
+        if method.kind == "shape":
+            if method.reads_image:
+                template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
+            dense = self._carried(data[1], template, method, name)
+        else:
+            dense, error = self._tiled(data[0], template, method, name, network, padding)
             kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
             if not self.keep_observed:
                 without_seams(dense, observed_index(positions, targets) >= 0)
-            _finish(dense, channel, kept)
+            _finish(dense, data[0], kept, nearest_weights(positions, targets).argmax(axis=1), padding)
             if error is not None:
                 error *= HU_RANGE
                 error[..., kept >= 0] = 0
@@ -175,60 +186,84 @@ class DenseInferer(Inferer):
             "observed_kept": self.keep_observed,
             "spatial_shape": np.array(dense.shape),
             "original_affine": new,
+            "notes": "\n".join(dict.fromkeys([*notes_of(volume), *self.notes])),
+            "nodules": json.dumps(sizes_of(dense, [*spacing[:2], step]) if method.kind == "shape" else None),
         } | ({} if error is None else {"expected_error": error})
         return MetaTensor(torch.from_numpy(dense)[None], affine=torch.from_numpy(new), meta=meta)
 
+    def _carried(self, labels: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str) -> np.ndarray:
+        """Each nodule of a label map by itself; (X, Y, Z) float32 labels."""
+
+        def carry(mask: np.ndarray) -> np.ndarray:
+            result = method.reconstruct(dataclasses.replace(template, mask=mask))
+            assert result.mask is not None
+            self._note(result.notes)
+            return result.mask
+
+        with ProgressBars("tile", keep=True, show=self.progress) as bars:
+            told = self.on_progress or bars(name)
+            made = carry_parts(labels, template.spacing, carry)
+            told(1, 1, "")
+        return made.astype(np.float32)
+
+    def _note(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                log.info(note)
+
     def _tiled(
-        self, data: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str, network: Any
+        self,
+        data: np.ndarray,
+        template: ObservedSlices,
+        method: SliceInferer,
+        name: str,
+        network: Any,
+        padding: float | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Run the method tile by tile; (X, Y, Z) float32 and its expected error, both still normalised."""
+        """Run the method tile by tile; (X, Y, Z) float32 brightness and its expected error."""
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
-        # distances in a shape method reach as far as the mask does: one tile
-        parts = (
-            tiles(data.shape[:2], self.tile, overlap)
-            if method.kind == "density"
-            else tiles(data.shape[:2], max(data.shape))
-        )
+        parts = tiles(data.shape[:2], self.tile, overlap)
         shape = (*data.shape[:2], len(template.targets))
         blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
-        self.notes = []
         with ProgressBars("tile", keep=True, show=self.progress) as bars:
             told = self.on_progress or bars(name)
             for number, part in enumerate(parts):
                 method.on_progress = partial(_within, told, number, len(parts))
-                result = self._reconstruct(method, data[part], template, number, network)
-                values = result.image if method.kind == "density" else result.mask
-                assert values is not None
-                blend.add(part, values)
+                seen = dataclasses.replace(template, seed=template.seed + number)
+                result = self._reconstruct(method, data[part].astype(np.float64), seen, network, padding)
+                assert result.image is not None
+                blend.add(part, result.image)
                 all_give_errors &= result.error is not None
                 if result.error is not None:
                     # the blend of two values is off by no more than the blend of their errors
                     errors = Blend(shape, parts, overlap) if errors is None else errors
                     errors.add(part, result.error)
-                for note in set(result.notes) - set(self.notes):
-                    self.notes.append(note)
-                    log.info(note)
+                self._note(result.notes)
                 told(number + 1, len(parts), "")
             method.on_progress = None
         # a map with holes would look sure where nothing is known
         return blend.volume, errors.volume if errors is not None and all_give_errors else None
 
     def _reconstruct(
-        self, method: SliceInferer, data: np.ndarray, template: ObservedSlices, number: int, network: Any
+        self, method: SliceInferer, hu: np.ndarray, template: ObservedSlices, network: Any, padding: float | None
     ) -> Reconstruction:
-        shape = method.kind == "shape"
-        observed = ObservedSlices(
-            image=template.image if shape else to_unit(data.astype(np.float64)),
-            mask=data if shape else None,
-            positions=template.positions,
-            targets=template.targets,
-            spacing=template.spacing,
-            seed=template.seed + number,
-        )
+        """One tile, (X, Y, K) HU; its brightness is not clipped."""
+        if padding is not None and (padded := hu == padding).any():
+            hu = filled(hu, padded, HU_MIN)
+        brightness, free = to_unit(hu, clip=False), method.unclipped()
+        if free is not None:
+            return free.reconstruct(dataclasses.replace(template, image=brightness))
         if self.from_network and network is not None and isinstance(method, ImplicitInferer):
             method = copy.copy(method)
             method.network = lambda: copy.deepcopy(network)
-        return method.reconstruct(observed)
+        result = method.reconstruct(dataclasses.replace(template, image=brightness.clip(0, 1)))
+        columns, added = outside_window(brightness, template.positions, template.targets)
+        if columns.any():
+            assert result.image is not None
+            result.image = np.array(result.image, dtype=np.float64)
+            result.image[columns] += added
+        return result
 
 
 def _within(told: Progress, tile: int, tiles: int, done: float, total: float, words: str) -> None:
@@ -236,25 +271,19 @@ def _within(told: Progress, tile: int, tiles: int, done: float, total: float, wo
     told(tile + min(done / total, 0.999), tiles, words)
 
 
-def _finish(dense: np.ndarray, observed: np.ndarray, kept: np.ndarray) -> None:
-    """To HU in place, a slice at a time; the observed slices of index ``kept``, (Z,) or -1, as they were."""
+def _finish(
+    dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, nearest: np.ndarray, padding: float | None
+) -> None:
+    """To HU in place, a slice at a time.
+
+    Args:
+        dense: (X, Y, Z) brightness.
+        observed: (X, Y, K) HU.
+        kept: (Z,) index of the observed slice that is taken as it was, or -1.
+        nearest: (Z,) index of the one whose padding a new slice has.
+        padding: its value; None for none.
+    """
     for z, k in enumerate(kept):
         dense[..., z] = to_hu(dense[..., z]) if k < 0 else observed[..., k]
-
-
-def _item(batch: MetaTensor, index: int) -> MetaTensor:
-    """One volume of a batch, (C, X, Y, K), with its affine and slice positions."""
-    meta = {}
-    if "slice_positions" in batch.meta:
-        # collated, there is one row a volume
-        rows = np.asarray(batch.meta["slice_positions"], dtype=float).reshape(-1, batch.shape[-1])
-        meta["slice_positions"] = rows[min(index, len(rows) - 1)]
-    affine = batch.affine.reshape(-1, 4, 4)
-    return MetaTensor(batch.as_tensor()[index], affine=affine[min(index, len(affine) - 1)], meta=meta)
-
-
-def _as_batch(meta: Mapping[str, Any], batched: bool) -> dict[str, Any]:
-    """Meta of one volume as collated meta, so that it can be taken apart again."""
-    if not batched:
-        return dict(meta)
-    return {k: torch.as_tensor(v)[None] if isinstance(v, np.ndarray) else [v] for k, v in meta.items()}
+        if padding is not None:
+            dense[..., z][observed[..., nearest[z]] == padding] = padding

@@ -11,6 +11,7 @@ row.
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, get_args
 
 import numpy as np
@@ -111,6 +112,12 @@ class _InterpolationInferer(SliceInferer):
             raise InputError(f'beyond="{beyond}" is unknown to {type(self).__name__}: give "extrapolate" or "hold"')
         self.beyond = beyond
         self.clip = clip
+
+    def unclipped(self) -> SliceInferer:
+        """The same interpolation without its clipping."""
+        free = copy.copy(self)
+        free.clip = False
+        return free
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Interpolate the image at every target.

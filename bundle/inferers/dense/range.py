@@ -1,0 +1,67 @@
+"""All HU of a scan, for methods that know the study's window alone, and padding that stays padding.
+
+Vocabulary: *brightness* is HU scaled as in :mod:`bundle.transforms.hu`, here not clipped: what lies in the window is
+from 0 to 1. *Padding* fills an image outside of the scanned circle; see :mod:`bundle.data.intensity`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bundle.inferers.interpolation.splines import held, pchip
+
+
+def outside_window(brightness: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What interpolation has outside of the window, to be added to what a method made of the clipped slices.
+
+    The method's own part, its residual, stays within the window; under it lies PCHIP of all HU instead of PCHIP of the
+    clipped ones. Where all slices are within the window this is 0.
+
+    Args:
+        brightness: (X, Y, K) of the observed slices, not clipped.
+        positions: (K,) mm.
+        targets: (Z,) mm.
+
+    Returns:
+        (X, Y) bool, the columns that leave the window, N of them; (N, Z) what to add there.
+
+    Example:
+        >>> columns, added = outside_window(np.array([[[0.5, 0.5], [1.0, 3.0]]]), np.arange(2.0), np.array([0.5]))
+        >>> columns.tolist(), added.tolist()
+        ([[False, True]], [[1.0]])
+    """
+    columns = np.asarray(((brightness < 0) | (brightness > 1)).any(axis=2))
+    within, places = brightness[columns], held(positions, targets)
+    # a few columns at a time: scipy keeps four coefficients for each piece of each
+    added = [
+        pchip(some, positions, places) - pchip(some.clip(0, 1), positions, places)
+        for some in np.array_split(within, max(len(within) // 4096, 1))
+    ]
+    return columns, np.concatenate(added)
+
+
+def filled(hu: np.ndarray, padded: np.ndarray, nothing: float) -> np.ndarray:
+    """Put into padding what the nearest slice has at the same place, so that it can be interpolated.
+
+    Args:
+        hu: (X, Y, K).
+        padded: (X, Y, K) bool.
+        nothing: value where all slices are padding.
+
+    Returns:
+        a new array.
+
+    Example:
+        >>> filled(np.array([[[-2000.0, 5, -2000, -2000, 9]]]), np.array([[[True, False, True, True, False]]]), 0)
+        array([[[5., 5., 5., 9., 9.]]])
+    """
+    out = hu.copy()
+    columns = padded.any(axis=2)
+    known, values, place = ~padded[columns], hu[columns], np.arange(hu.shape[2])
+    before = np.maximum.accumulate(np.where(known, place, -hu.shape[2]), axis=1)
+    after = np.minimum.accumulate(np.where(known, place, 2 * hu.shape[2])[:, ::-1], axis=1)[:, ::-1]
+    nearest = np.where(place - before <= after - place, before, after)
+    made = np.take_along_axis(values, nearest.clip(0, hu.shape[2] - 1), axis=1)
+    made[~known.any(axis=1)] = nothing
+    out[columns] = made
+    return out

@@ -1,0 +1,203 @@
+"""Make many scans dense: each result whole or not there, a bad scan told and passed over, a stopped run taken up again.
+
+Vocabulary: a *result* is the files of one scan, made under one set of options; its *record*, a JSON file beside them,
+names its input, options and notes, and is written last: what has one is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from bundle.data.notes import notes_of
+from bundle.data.scans import DicomSeries
+from bundle.errors import InputError, OutputError, mistake_behind
+from bundle.files import write_text
+from bundle.inferers.dense.batch import batch_of_one
+from bundle.version import __version__
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("input", "output", "method", "notes", "seconds")
+
+
+def identity(scan: Any, options: Mapping[str, Any]) -> str:
+    """A short text that changes with a scan's files or with an option: path, size and time of each file.
+
+    Example:
+        >>> identity("absent.nii.gz", {}) == identity("absent.nii.gz", {"method": "linear"})
+        False
+    """
+    paths: Iterable[Any] = scan.files if isinstance(scan, DicomSeries) else [scan]
+    inputs = [_state(path) for path in [*paths, *(value for value in options.values() if isinstance(value, Path))]]
+    text = json.dumps([inputs, options, __version__], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _state(path: Any) -> list[Any]:
+    """Name, size and time of a file, or of all files that a folder holds."""
+    path = Path(str(path)).expanduser().absolute()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found: list[Any] = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return found or [str(path)]
+
+
+class ScanRun:
+    """Works through scans by a MONAI evaluator, one at a time.
+
+    Args:
+        evaluator: infers one batch and saves it; a new data loader is given to it for each scan.
+        transform: loads a scan.
+        output_dir: where the records, ``results.csv`` and ``failures.csv`` go.
+        options: what the results depend on besides the scan, as JSON can hold it.
+        suffix: ending of the volumes' names.
+        dicom_output: folder for DICOM series; of several scans each has a folder of its own in it.
+
+    Example:
+        >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        evaluator: Any,
+        transform: Callable[[Any], Any],
+        output_dir: str | Path,
+        options: Mapping[str, Any],
+        suffix: str = ".nii.gz",
+        dicom_output: str | Path | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        evaluator.interrupt_resume_enabled = False  # what failed for one scan is not gone on with for the next
+        self.transform = transform
+        self.folder = Path(output_dir).expanduser()
+        self.options = dict(options)
+        self.suffix = suffix
+        self.dicom_output = None if not dicom_output else Path(dicom_output).expanduser()
+
+    def __call__(self, scans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Make every scan dense that has no result yet.
+
+        Args:
+            scans: of :func:`bundle.data.scans.find_scans`.
+
+        Returns:
+            the records, in the order of the scans that worked.
+
+        Raises:
+            InputError: the only scan, or each of them, can't be used.
+            OutputError: nothing can be written.
+        """
+        records, failures = [], []
+        for scan in tqdm(scans, desc="scans", unit="scan", disable=len(scans) < 2):
+            try:
+                records.append(self._one(scan, several=len(scans) > 1))
+            except Exception as fault:
+                mistake = mistake_behind(fault)
+                if isinstance(mistake, OutputError) or (len(scans) == 1 and mistake is not None):
+                    raise mistake from fault
+                if len(scans) == 1:
+                    raise
+                reason = str(mistake) if mistake is not None else f"{type(fault).__name__}: {fault}"
+                log.warning("%s was left out: %s", scan["image"], reason)
+                failures.append({"input": str(scan["image"]), "reason": " ".join(reason.split())})
+        if records or failures:
+            self._tables(failures)
+        if failures and not records:
+            raise InputError(
+                f"none of {len(scans)} scans could be used, see {self.folder / 'failures.csv'}: {failures[0]['reason']}"
+            )
+        if failures:
+            log.warning("%d of %d scans were left out: see %s", len(failures), len(scans), self.folder / "failures.csv")
+        return records
+
+    def _one(self, scan: Mapping[str, Any], several: bool) -> dict[str, Any]:
+        """The record of one scan, which is computed if there is none."""
+        key = identity(scan["image"], {**self.options, "mask": _path(scan.get("mask"))})
+        name, record = self._name(f"{scan['name']}_dense_{self.options['method']}", key)
+        if record.get("whole"):
+            log.info("%s is there already", self.folder / record["output"])
+            return record
+        self._write(name, {"key": key, "input": str(scan["image"]), "whole": False})
+        started = time.perf_counter()
+        dicom = None if self.dicom_output is None else self.dicom_output / name if several else self.dicom_output
+        item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
+        self.evaluator.state.output = None  # each scan has the memory to itself
+        try:
+            self.evaluator.data_loader = DataLoader(
+                Dataset([item], self.transform), batch_size=1, num_workers=0, collate_fn=batch_of_one
+            )
+            self.evaluator.state.epoch_length = 1
+            self.evaluator.run()
+        except BaseException:
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+            raise
+        pred = self.evaluator.state.output[0]["pred"]
+        meta = pred.meta
+        record = {
+            "key": key,
+            "input": str(scan["image"]),
+            "output": f"{name}{self.suffix}",
+            "dicom": None if dicom is None else str(dicom),
+            "method": str(meta.get("method") or self.options["method"]),
+            "notes": notes_of(pred),
+            "seconds": round(time.perf_counter() - started, 2),
+            "shape": list(pred.shape[1:]),
+            "nodules": json.loads(str(meta.get("nodules", "null"))),
+            "options": json.loads(json.dumps(self.options, default=str)),
+            "version": __version__,
+            "whole": True,
+        }
+        self._write(name, record)
+        return record
+
+    def _name(self, name: str, key: str) -> tuple[str, dict[str, Any]]:
+        """A name that no other result has, and the record there is under it."""
+        for candidate in (name, f"{name}-{key[:8]}"):
+            record = _read(self.folder / f"{candidate}.json")
+            volume = self.folder / f"{candidate}{self.suffix}"
+            if record.get("key") == key:
+                return candidate, record if volume.is_file() else {}
+            if not record and not volume.exists():
+                return candidate, {}
+        return f"{name}-{key[:8]}", {}
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        write_text(self.folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def _tables(self, failures: Sequence[Mapping[str, Any]]) -> None:
+        """All whole results in the folder, and what failed in this run."""
+        records = [record for path in sorted(self.folder.glob("*_dense_*.json")) if (record := _read(path))]
+        rows = [{**record, "notes": "; ".join(record["notes"])} for record in records if record.get("whole")]
+        write_text(self.folder / "results.csv", _table(COLUMNS, rows))
+        write_text(self.folder / "failures.csv", _table(("input", "reason"), failures))
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(str(value))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record; {} where there is none, or what is there is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
