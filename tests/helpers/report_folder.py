@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from helpers.nodules import small_nodule
 
+from bundle.inferers.registry import names_of
 from bundle.report.tidy import to_csv
 
 THRESHOLDS = (-500.0, -450.0, -400.0, -350.0, -300.0)
@@ -21,9 +22,14 @@ OBSERVED = (0, 5, 10)
 LEVELS = (50.0, 80.0, 90.0, 95.0)
 
 
+def is_density(method: str) -> bool:
+    """Whether a method gives brightness."""
+    return method not in names_of("shape")
+
+
 def places(method: str) -> list[tuple[str, str, float | None, str]]:
     """Slices, region, threshold and metric of every row of a method."""
-    if method in DENSITY:
+    if is_density(method):
         found: list[tuple[str, str, float | None, str]] = [
             (slices, region, None, metric)
             for slices in ("unobserved", "interpolated")
@@ -57,7 +63,7 @@ def write_study(
             row = {"nodule_id": nodule, "method": method, "value": value}
             keys = ("slices", "region", "threshold_hu", "metric")
             rows += [row | dict(zip(keys, place, strict=True)) for place in places(method)]
-            if method in DENSITY:
+            if is_density(method):
                 textured += [
                     row | {"slices": s, "region": r, "threshold_hu": None, "metric": m}
                     for s in ("unobserved", "interpolated")
@@ -124,7 +130,7 @@ def write_volumes(folder: Path, seed: int, methods: Sequence[str], unsure: Seque
     (folder / "truth" / "result.json").write_text(json.dumps(facts))
     for method in methods:
         made = (hu + rng.normal(0, 40, hu.shape)).clip(-1000, 400).astype(np.int16)
-        if method in DENSITY:
+        if is_density(method):
             save(folder / method / "image.nii.gz", made)
             if method in unsure:
                 save(folder / method / "uncertainty.nii.gz", rng.uniform(0, 60, hu.shape).astype(np.float32))
@@ -135,7 +141,7 @@ def write_volumes(folder: Path, seed: int, methods: Sequence[str], unsure: Seque
         else:
             save(folder / method / "mask.nii.gz", np.roll(mask, 1, axis=0))
         (folder / method / "result.json").write_text(json.dumps({"notes": ["a fallback was taken"]}))
-        if method == "siren":
+        if method.startswith("siren"):
             curve = "\n".join(f"{e},{1 / (e + seed)},5e-5" for e in range(1, 21))
             (folder / method / "history.csv").write_text(f"epoch,loss,lr\n{curve}\n")
 

@@ -55,7 +55,7 @@ def test_tables_hold_every_level_and_count_failures(root):
     assert list(tables) == ["table_uncertainty", "table_uncertainty_interpolated"]
     table = tables["table_uncertainty"]
     assert "phantom data, not CT" in table.caption
-    rows = {cells[:2]: cells[2:] for cells in table.cells()}
+    rows = {cells[:2]: cells[2:] for cells in table.rows}
     assert rows["tumour", "siren"][:4] == tuple(f"{level / 100 - 0.05:.3f} ± 0.000" for level in LEVELS)
     assert rows["field of view", "siren"][4:] == ("271 ± 1", "1.00 ± 0.00", "0.40 ± 0.00", "2", "1")
     assert rows["field of view", "cubic"][-2:] == ("3", "0")
@@ -70,7 +70,7 @@ def test_the_figures_show_what_is_on_disk(root):
         assert set(lines) == {"as meant", "cubic", "SIREN"}
         np.testing.assert_allclose(lines["cubic"].get_ydata(), np.array(LEVELS) / 100 - less)
         np.testing.assert_allclose(lines["cubic"].get_xdata(), np.array(LEVELS) / 100, atol=0.01)
-    drawn, caption = figure_expected_errors(results)
+    drawn, caption = figure_expected_errors(results, UNSURE)
     assert "phantom data, not CT" in caption
     arrays = [np.asarray(image.get_array()) for place in drawn.axes for image in place.get_images()]
     facts, mask = results.facts["n0"], results.truth_mask("n0")
@@ -122,7 +122,7 @@ def test_broken_maps_are_named_and_left_out(tmp_path):
     save(root / "nodules/n0/cubic/uncertainty.nii.gz", np.zeros((3, 3, 3), np.float32))
     (root / "nodules/n0/siren/uncertainty.nii.gz").unlink()
     results = StudyResults(root)
-    assert figure_expected_errors(results) is None
+    assert figure_expected_errors(results, UNSURE) is None
     assert "n0/cubic/uncertainty.nii.gz has shape (3, 3, 3)" in "\n".join(results.problems)
     assert "n0/siren/uncertainty.nii.gz is absent" in "\n".join(results.problems)
     (root / "uncertainty.csv").write_text("a,b\n1,2\n")

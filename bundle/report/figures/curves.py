@@ -11,14 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bundle.inferers.registry import label
+from bundle.inferers.registry import Look, label
 from bundle.metrics.spectrum import Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.table import metric_of
 from bundle.report.figures.spectra import texture_region
-from bundle.report.figures.style import PAGE_WIDTH, figure, looks
+from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
 from bundle.report.results import TRUTH, StudyResults
+from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, threshold_of
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
+LINE_HEIGHT, TICK_WIDTH = 0.165, 22  # of labels: inches, characters
 
 
 def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | None:
@@ -54,7 +56,7 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
     styles = looks(methods)
     nyquist = max(s.frequency[-1] for found in spectra.values() for s in found if len(s.frequency))
     grid = np.linspace(0, nyquist, 80)
-    with figure(PAGE_WIDTH, 2.7) as drawn:
+    with figure(PAGE_WIDTH, 2.5 + legend_grid(map(label, methods))[1]) as drawn:
         left, right = drawn.subplots(1, 2)
         for i, name in enumerate(methods):
             look = styles[name]
@@ -71,7 +73,7 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
         right.set(xlabel="spatial frequency, cycles/mm", ylabel="power, HU²", yscale="log", xlim=(0, None))
         left.set_title("HU inside the mask", loc="left")
         right.set_title("radial power spectrum of masked slices", loc="left")
-        right.legend(ncols=2)
+        legend_below(drawn, left, right)
     nodules = max(len(found) for found in densities.values())
     where = "unobserved slices" if axial else "all axial slices"
     caption = (
@@ -91,7 +93,7 @@ def figure_thresholds(results: StudyResults) -> tuple[Figure, str] | None:
     places = {"arve": "unobserved", "dsc": "unobserved", "hd_mm": "all"}
     if not any(key[2] == "roi" and summary.n for key, summary in summaries.items()):
         return None
-    with figure(PAGE_WIDTH, 2.75) as drawn:
+    with figure(PAGE_WIDTH, 2.3 + legend_grid(map(label, results.methods))[1]) as drawn:
         axes = drawn.subplots(1, 3)
         for place, (metric, slices) in zip(axes, places.items(), strict=True):
             for name in results.methods:
@@ -108,11 +110,10 @@ def figure_thresholds(results: StudyResults) -> tuple[Figure, str] | None:
                     place.axhline(whole.mean, color=look.color, linestyle=look.linestyle, label=label(name))
             place.set(xlabel="threshold, HU", ylabel=metric_of(metric).heading())
             if results.thresholds:
-                place.set_xticks(results.thresholds)
+                place.set_xticks(results.thresholds[:: 1 + len(results.thresholds) // 6])
             place.margins(y=0.12)
         axes[0].set_ylim(bottom=0)
-        handles = {text: line for place in axes for line, text in zip(*place.get_legend_handles_labels(), strict=True)}
-        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(7, len(handles)))
+        legend_below(drawn, *axes)
     return drawn, (
         f"Shape against the threshold: ARVE and DSC on the unobserved slices, symmetric Hausdorff distance on the "
         f"whole crop; means over nodules. Horizontal lines: methods that give a mask ({results.kind_words})."
@@ -133,7 +134,8 @@ def figure_learning(results: StudyResults) -> tuple[Figure, str] | None:
     if not curves:
         return None
     styles = looks(results.methods)
-    with figure(PAGE_WIDTH, 2.5) as drawn:
+    words = {name: f"{label(name)}, median of {len(found)}" for name, found in curves.items()}
+    with figure(PAGE_WIDTH, 2.3 + legend_grid(words.values())[1]) as drawn:
         left, right = drawn.subplots(1, 2, width_ratios=(2, 1))
         for name, found in curves.items():
             look = styles[name]
@@ -145,7 +147,7 @@ def figure_learning(results: StudyResults) -> tuple[Figure, str] | None:
                 row[: len(history["loss"])] = history["loss"]
             left.plot(
                 1 + np.arange(longest), np.nanmedian(stack, axis=0), color=look.color, linestyle=look.linestyle,
-                linewidth=1.8, label=f"{label(name)}, median of {len(found)}",
+                linewidth=1.8, label=words[name],
             )  # fmt: skip
             rate = max((history["lr"] for history in found if "lr" in history), key=len, default=np.zeros(0))
             if len(rate):
@@ -154,7 +156,7 @@ def figure_learning(results: StudyResults) -> tuple[Figure, str] | None:
         right.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
         for place in (left, right):
             place.xaxis.set_major_locator(MaxNLocator(integer=True))
-        left.legend()
+        legend_below(drawn, left)
     return drawn, (
         "Learning curves on the observed slices: loss of every nodule (thin) and its median (thick), and the learning "
         f"rate ({results.kind_words})."
@@ -167,40 +169,30 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
     Returns:
         the figure and its caption; None if no nodule has a value.
     """
-    at = results.main_threshold
-    density = results.density_methods
-    panels: list[tuple[str, Sequence[str], str, str, str]] = [
-        ("field of view", density, "unobserved", "global", "psnr"),
-        ("tumour", density, "unobserved", "tumour", "psnr"),
-        ("tumour", density, "unobserved", "tumour", "ssim"),
-        ("", results.methods, "unobserved", "roi", "dsc"),
-        ("", results.methods, "all", "roi", "hd_mm"),
-        ("", results.methods, "unobserved", "roi", "arve"),
+    groups = [
+        (methods, [column for column in MAIN_COLUMNS if (column.region == "roi") == shape])
+        for methods, shape in ((results.density_methods, False), (results.methods, True))
+        if methods
     ]
-    styles = looks(results.methods)
+    heights = [0.6 + LINE_HEIGHT * len(methods) for methods, _ in groups]
     any_value = False
-    with figure(PAGE_WIDTH, 4.3) as drawn:
-        for place, (where, methods, slices, region, metric) in zip(drawn.subplots(2, 3).flat, panels, strict=True):
-            values = np.array(
-                [
-                    [
-                        results.values(
-                            name, slices, region, at if region == "roi" and name in density else None, metric
-                        ).get(nodule, np.nan)
-                        for name in methods
-                    ]
-                    for nodule in results.nodules
-                ]
-            ).reshape(len(results.nodules), len(methods))
-            any_value |= bool(np.isfinite(values).any())
-            _paired(place, values, [styles[name].color for name in methods], [styles[name].marker for name in methods])
-            place.set_title(metric_of(metric).heading(where), loc="left")
-            place.set_xticks(range(len(methods)), [label(name) for name in methods], rotation=35, ha="right")
-            if metric == "arve" and np.nanmax(values, initial=0) > 5:
-                # one volume many times too large would press all others flat
-                place.set_yscale("symlog", linthresh=1)
-                place.set_ylim(-0.08, 2 * float(np.nanmax(values)))
-                place.set_yticks([0, 0.5, 1, 2, 5, 10], ["0", "0.5", "1", "2", "5", "10"])
+    with figure(PAGE_WIDTH, sum(heights)) as drawn:
+        axes = drawn.subplots(len(groups), 3, sharey="row", height_ratios=heights, squeeze=False)
+        for (methods, columns), row in zip(groups, axes, strict=True):
+            for column, place in zip(columns, row, strict=True):
+                values = _by_nodule(results, methods, column)
+                any_value |= bool(np.isfinite(values).any())
+                _paired(place, values, [looks(results.methods)[name] for name in methods])
+                place.set_title(column.label, loc="left")
+                if column.metric == "arve" and np.nanmax(values, initial=0) > 5:
+                    # one volume many times too large would press all others flat
+                    place.set_xscale("symlog", linthresh=1)
+                    place.set_xlim(-0.08, 2 * float(np.nanmax(values)))
+                    place.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+                    place.set_xlim(-0.08, 2 * float(np.nanmax(values)))
+            row[0].set_yticks(range(len(methods)), [_tick(name) for name in methods])
+            row[0].invert_yaxis()
+    at = results.main_threshold
     words = f"; density methods thresholded at {at:g} HU" if at is not None else ""
     caption = (
         f"Each of {len(results.nodules)} nodules under every method, joined by a line; bar: median{words} "
@@ -209,13 +201,28 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
     return (drawn, caption) if any_value else None
 
 
-def _paired(place: Axes, values: np.ndarray, colors: Sequence[str], markers: Sequence[str]) -> None:
-    x = np.arange(values.shape[1])
-    place.plot(x, values.T, color="#9a9a9a", linewidth=0.5, alpha=0.7)
-    for i, (color, marker) in enumerate(zip(colors, markers, strict=True)):
+def _by_nodule(results: StudyResults, methods: Sequence[str], column: Column) -> np.ndarray:
+    """(nodules, methods) values; nan where there is none."""
+    found = [
+        results.values(name, column.slices, column.region, threshold_of(results, name, column), column.metric)
+        for name in methods
+    ]
+    return np.array([[values.get(nodule, np.nan) for values in found] for nodule in results.nodules])
+
+
+def _paired(place: Axes, values: np.ndarray, styles: Sequence[Look]) -> None:
+    """A row a method, from the top; a line a nodule."""
+    place.plot(values.T, np.arange(len(styles)), color="#9a9a9a", linewidth=0.5, alpha=0.7)
+    for i, look in enumerate(styles):
         column = values[:, i][np.isfinite(values[:, i])]
-        place.plot(np.full(len(column), i), column, linestyle="", marker=marker, color=color, ms=3.2, alpha=0.85)
+        place.plot(column, np.full(len(column), i), ls="", marker=look.marker, color=look.color, ms=3.2, alpha=0.85)
         if len(column):
-            place.plot([i - 0.32, i + 0.32], [np.median(column)] * 2, color="#000000", linewidth=1.4)
-    place.set_xlim(-0.6, max(values.shape[1] - 0.4, 0.6))
-    place.grid(visible=False, axis="x")
+            place.plot([np.median(column)] * 2, [i - 0.32, i + 0.32], color="#000000", linewidth=1.4)
+    place.set_ylim(-0.6, len(styles) - 0.4)
+    place.xaxis.set_major_locator(MaxNLocator(4))
+    place.grid(visible=False, axis="y")
+
+
+def _tick(name: str) -> str:
+    words = label(name)
+    return words if len(words) <= TICK_WIDTH else f"{words[: TICK_WIDTH - 1]}…"

@@ -1,8 +1,12 @@
-"""All figures of a report, drawn and saved one after the other."""
+"""All figures of a report, drawn and saved one after the other.
+
+A figure that has a panel for each method shows so many that they can be read: first those that a reader looks for, the
+others in further figures of the same kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +16,66 @@ from bundle.report.figures.curves import (
     figure_texture,
     figure_thresholds,
 )
-from bundle.report.figures.slices import figure_along_gap, figure_errors, figure_expected_errors, figure_masks
+from bundle.report.figures.slices import (
+    COLUMNS,
+    figure_along_gap,
+    figure_errors,
+    figure_expected_errors,
+    figure_masks,
+)
 from bundle.report.figures.style import save
 from bundle.report.figures.uncertainty import figure_reliability
 from bundle.report.results import StudyResults
+from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, threshold_of
 
-FIGURES: dict[str, tuple[str, Callable[[StudyResults], Any]]] = {
-    "figure2_errors": ("Slices and their errors (the paper's Figure 2)", figure_errors),
-    "figure_along_gap": ("Across the missing slices", figure_along_gap),
-    "figure3_texture": ("Texture (the paper's Figure 3)", figure_texture),
-    "figure4_thresholds": ("Shape against threshold (the paper's Figure 4)", figure_thresholds),
-    "figure5_masks": ("Masks (the paper's Figure 5)", figure_masks),
-    "figure_paired": ("Nodule by nodule", figure_paired),
-    "figure_learning": ("Learning curves", figure_learning),
+PAPERS = ("cubic", "siren", "morphological")
+TUMOUR, SHAPE = (next(c for c in MAIN_COLUMNS if c.region == region) for region in ("tumour", "roi"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a kind of figure is made.
+
+    Attributes:
+        title: a few words.
+        draw: from results; of a figure with panels, from results and methods.
+        methods: those that have a panel; None of a figure without.
+        most: methods of one figure.
+        best_by: decides which methods come first.
+    """
+
+    title: str
+    draw: Callable[..., Any]
+    methods: Callable[[StudyResults], Sequence[str]] | None = None
+    most: int = 0
+    best_by: Column = TUMOUR
+
+    def pages(self, results: StudyResults) -> Iterator[tuple[Any, ...]]:
+        """Arguments of ``draw``, for one figure after the other."""
+        if self.methods is None:
+            yield (results,)
+        else:
+            for page in method_pages(results, self.methods(results), self.most, self.best_by):
+                yield results, page
+
+
+FIGURES = {
+    "figure2_errors": Plan(
+        "Slices and their errors (the paper's Figure 2)", figure_errors, lambda r: r.density_methods, COLUMNS - 1
+    ),
+    "figure_along_gap": Plan("Across the missing slices", figure_along_gap, lambda r: r.density_methods, COLUMNS - 2),
+    "figure3_texture": Plan("Texture (the paper's Figure 3)", figure_texture),
+    "figure4_thresholds": Plan("Shape against threshold (the paper's Figure 4)", figure_thresholds),
+    "figure5_masks": Plan("Masks (the paper's Figure 5)", figure_masks, lambda r: r.methods, COLUMNS, SHAPE),
+    "figure_paired": Plan("Nodule by nodule", figure_paired),
+    "figure_learning": Plan("Learning curves", figure_learning),
 }
 # drawn only where a method says how far it may be off
-UNCERTAINTY_FIGURES: dict[str, tuple[str, Callable[[StudyResults], Any]]] = {
-    "figure_reliability": ("Are intervals as wide as they should be?", figure_reliability),
-    "figure_expected_errors": ("Actual and expected error", figure_expected_errors),
+UNCERTAINTY_FIGURES = {
+    "figure_reliability": Plan("Are intervals as wide as they should be?", figure_reliability),
+    "figure_expected_errors": Plan(
+        "Actual and expected error", figure_expected_errors, lambda r: r.unsure_methods, COLUMNS // 2
+    ),
 }
 
 
@@ -42,12 +88,36 @@ class Drawn:
         title: a few words.
         caption: what it shows, of what data.
         picture: for the screen, as a ``data:`` address.
+        further: whether it shows the methods that others of its kind leave out.
     """
 
     name: str
     title: str
     caption: str
     picture: str
+    further: bool = False
+
+
+def method_pages(results: StudyResults, methods: Sequence[str], most: int, best_by: Column) -> list[list[str]]:
+    """Methods in groups that one figure can show, each in the order of the study.
+
+    Args:
+        results: of the study.
+        methods: to be shown; if none, there is one empty group.
+        most: of a group.
+        best_by: the first group has the paper's methods, then those with the best mean.
+    """
+
+    def rank(name: str) -> tuple[bool, float]:
+        at = threshold_of(results, name, best_by)
+        found = results.summaries.get((name, best_by.slices, best_by.region, at, best_by.metric))
+        sign = -1 if best_by.higher_is_better else 1
+        return name not in PAPERS, sign * found.mean if found and found.n else float("inf")
+
+    first = set(sorted(methods, key=rank)[:most])
+    others = [name for name in methods if name not in first]
+    pages = [[name for name in methods if name in first]]
+    return pages + [others[i : i + most] for i in range(0, len(others), most)]
 
 
 def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
@@ -58,14 +128,17 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
     """
     done, left_out = [], []
     wanted = FIGURES | (UNCERTAINTY_FIGURES if results.unsure_methods else {})
-    for name, (title, draw) in wanted.items():
-        made = draw(results)
-        if made is None:
-            left_out.append(f"{title}: there is nothing to show, as no method gave what it needs")
-            continue
-        figure, caption, *incomplete = made
-        left_out += [sentence for sentences in incomplete for sentence in sentences]
-        # in the picture itself, as it may travel without its caption
-        figure.suptitle(results.kind_words, x=0.995, ha="right", fontsize=7, color="#555555")
-        done.append(Drawn(name, title, caption, save(figure, results.root / "figures", name)))
+    for name, plan in wanted.items():
+        for number, arguments in enumerate(plan.pages(results), start=1):
+            made = plan.draw(*arguments)
+            if made is None:
+                left_out.append(f"{plan.title}: there is nothing to show, as no method gave what it needs")
+                continue
+            figure, caption, *incomplete = made
+            left_out += [sentence for sentences in incomplete for sentence in sentences]
+            # in the picture itself, as it may travel without its caption
+            figure.suptitle(results.kind_words, x=0.995, ha="right", fontsize=7, color="#555555")
+            file, title = (name, plan.title) if number == 1 else (f"{name}_{number}", f"{plan.title}: further methods")
+            picture = save(figure, results.root / "figures", file)
+            done.append(Drawn(file, title, caption, picture, number > 1))
     return done, left_out

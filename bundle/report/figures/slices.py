@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,30 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bundle.inferers.registry import label
-from bundle.report.figures.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, nice_limit
+from bundle.report.figures.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, nice_limit, wrapped
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
 from bundle.report.results import TRUTH, NoduleFacts, StudyResults
 
 ERROR_COLORS = "PuOr"
+COLUMNS, FEWEST = 7, 5  # panels of a row
+PANEL = PAGE_WIDTH / 6.5  # inches
 # a wide line under a narrow one: both are seen where they coincide, and in a grey print
 BAR_MM = 10
 AROUND_MM = 6.0
 CONSENSUS, OUTLINE = ("#56B4E9", 2.4), ("#D55E00", 1.0)
 
 
-def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
-    """Figure 2: the central unobserved slice of three nodules by every density method, and its error in HU.
+def figure_errors(results: StudyResults, methods: Sequence[str]) -> tuple[Figure, str] | None:
+    """Figure 2: the central unobserved slice of three nodules by density methods, and its error in HU.
+
+    Args:
+        results: of the study.
+        methods: at most ``COLUMNS`` - 1 density methods.
 
     Returns:
         the figure and its caption; None if there is no nodule or density method to show.
     """
-    nodules, methods = chosen_nodules(results), results.density_methods
+    nodules = chosen_nodules(results)
     if not nodules or not methods:
         return None
     cuts, truths, views, errors = {}, {}, {}, {}
@@ -44,9 +50,9 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
                 errors[nodule, method] = views[nodule, method] - truths[nodule]
     limit = nice_limit(list(errors.values()))
     columns = len(methods) + 1
-    height = 2 * _height(results, cuts, columns) + 0.55
+    height = 2 * _height(results, cuts) + 0.7 + _title_height(methods)
     with figure(PAGE_WIDTH, height) as drawn:
-        axes = drawn.subplots(2 * len(nodules), columns, squeeze=False)
+        axes = _grid(drawn, 2 * len(nodules), columns)
         shown = None
         for k, nodule in enumerate(nodules):
             facts, cut = results.facts[nodule], cuts[nodule]
@@ -54,7 +60,7 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
             _show(top[0], truths[nodule], cut, facts)
             _scale_bar(top[0], truths[nodule], cut, facts)
             _write(below[0], _nodule_words(results, nodule, cut))
-            for method, upper, lower in zip(methods, top[1:], below[1:], strict=True):
+            for method, upper, lower in zip(methods, top[1:], below[1:], strict=False):
                 if (nodule, method) not in views:
                     _write(upper, "none:\nsee failures")
                     _write(lower, "")
@@ -74,13 +80,17 @@ def figure_errors(results: StudyResults) -> tuple[Figure, str] | None:
     )
 
 
-def figure_expected_errors(results: StudyResults) -> tuple[Figure, str] | None:
+def figure_expected_errors(results: StudyResults, methods: Sequence[str]) -> tuple[Figure, str] | None:
     """Actual absolute error beside the expected one, on the central unobserved slice of three nodules.
+
+    Args:
+        results: of the study.
+        methods: at most ``COLUMNS`` // 2 methods that say how far they may be off.
 
     Returns:
         the figure and its caption; None if no method says how far it may be off, or no nodule has pictures.
     """
-    nodules, methods = chosen_nodules(results), results.unsure_methods
+    nodules = chosen_nodules(results)
     panels: dict[tuple[str, str], np.ndarray] = {}
     cuts = {}
     for nodule in nodules:
@@ -93,8 +103,8 @@ def figure_expected_errors(results: StudyResults) -> tuple[Figure, str] | None:
     if not panels:
         return None
     limit, columns = nice_limit(list(panels.values())), 2 * len(methods) + 1
-    with figure(PAGE_WIDTH, _height(results, cuts, columns) + 0.75) as drawn:
-        axes = drawn.subplots(len(nodules), columns, squeeze=False)
+    with figure(PAGE_WIDTH, _height(results, cuts) + 1.2 + _title_height(methods)) as drawn:
+        axes = _grid(drawn, len(nodules), columns)
         shown = None
         for nodule, row in zip(nodules, axes, strict=True):
             facts, cut = results.facts[nodule], cuts[nodule]
@@ -108,8 +118,9 @@ def figure_expected_errors(results: StudyResults) -> tuple[Figure, str] | None:
                 for place, view in zip(places, panels[nodule, method], strict=True):
                     shown = _show(place, view, cut, facts, cmap=HEAT, vmin=0, vmax=limit)
         for i, method in enumerate(methods):
-            axes[0, 1 + 2 * i].set_title(f"{label(method)}:\nactual error")
-            axes[0, 2 + 2 * i].set_title("\nexpected error")
+            words = wrapped(label(method))
+            axes[0, 1 + 2 * i].set_title(f"{words}:\nactual\nerror")
+            axes[0, 2 + 2 * i].set_title("expected\nerror")
         assert shown is not None
         bar = drawn.colorbar(shown, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02, extend="max")
         bar.set_label("absolute error, HU")
@@ -122,8 +133,12 @@ def figure_expected_errors(results: StudyResults) -> tuple[Figure, str] | None:
     )
 
 
-def figure_masks(results: StudyResults) -> tuple[Figure, str] | None:
+def figure_masks(results: StudyResults, methods: Sequence[str]) -> tuple[Figure, str] | None:
     """Figure 5: outline of the readers' consensus and of each method's mask on the central unobserved slice.
+
+    Args:
+        results: of the study.
+        methods: at most ``COLUMNS`` methods.
 
     Returns:
         the figure and its caption; None if there is no nodule to show.
@@ -132,15 +147,14 @@ def figure_masks(results: StudyResults) -> tuple[Figure, str] | None:
     if not nodules:
         return None
     threshold = results.main_threshold
-    columns = len(results.methods)
     cuts = {n: central_cut(_known(results.truth_mask(n)), results.facts[n]) for n in nodules}
-    with figure(PAGE_WIDTH, len(nodules) * PAGE_WIDTH / columns + 0.75) as drawn:
-        axes = drawn.subplots(len(nodules), columns, squeeze=False)
+    with figure(PAGE_WIDTH, len(nodules) * PANEL + 0.5 + _title_height(methods)) as drawn:
+        axes = _grid(drawn, len(nodules), len(methods))
         for nodule, row in zip(nodules, axes, strict=True):
             facts, cut = results.facts[nodule], cuts[nodule]
             truth = cut.view(_known(results.truth_hu(nodule)))
             true_mask = cut.view(_known(results.truth_mask(nodule)))
-            for method, place in zip(results.methods, row, strict=True):
+            for method, place in zip(methods, row, strict=False):
                 mask = results.mask(nodule, method, threshold)
                 if mask is None:
                     _write(place, "none:\nsee failures")
@@ -150,7 +164,7 @@ def figure_masks(results: StudyResults) -> tuple[Figure, str] | None:
                 _outline(place, cut.view(mask), cut, facts, *OUTLINE)
                 _zoom(place, true_mask, cut, facts)
             row[0].set_ylabel(_short(nodule))
-        _titles(axes[0], results.methods)
+        _titles(axes[0], methods)
         handles = [Line2D([], [], color=color, linewidth=width) for color, width in (CONSENSUS, OUTLINE)]
         drawn.legend(handles, ["readers' consensus", "method"], loc="outside lower center", ncols=2)
         _finish(drawn)
@@ -162,13 +176,17 @@ def figure_masks(results: StudyResults) -> tuple[Figure, str] | None:
     )
 
 
-def figure_along_gap(results: StudyResults) -> tuple[Figure, str] | None:
+def figure_along_gap(results: StudyResults, methods: Sequence[str]) -> tuple[Figure, str] | None:
     """The two planes that contain the decimated axis, where missing slices show, in the right proportions.
+
+    Args:
+        results: of the study.
+        methods: at most ``COLUMNS`` - 2 density methods.
 
     Returns:
         the figure and its caption; None if there is no nodule or density method to show.
     """
-    nodules, methods = chosen_nodules(results, 1), results.density_methods
+    nodules = chosen_nodules(results, 1)
     if not nodules or not methods:
         return None
     nodule = nodules[0]
@@ -178,13 +196,11 @@ def figure_along_gap(results: StudyResults) -> tuple[Figure, str] | None:
     kept = (slice(None),) * facts.axis + (list(facts.observed),)
     seen[kept] = truth[kept]
     images = {TRUTH: truth, "observed": seen} | {name: results.image_hu(nodule, name) for name in methods}
-    height = sum(_band_height(cut, facts, len(images)) for cut in cuts)
-    with figure(PAGE_WIDTH, height + 0.35) as drawn:
-        axes = drawn.subplots(
-            len(cuts), len(images), squeeze=False, height_ratios=[_band_height(c, facts, len(images)) for c in cuts]
-        )
+    heights = [_band_height(cut, facts) for cut in cuts]
+    with figure(PAGE_WIDTH, sum(heights) + 0.3 + _title_height(images)) as drawn:
+        axes = _grid(drawn, len(cuts), len(images), height_ratios=heights)
         for cut, row in zip(cuts, axes, strict=True):
-            for image, place in zip(images.values(), row, strict=True):
+            for image, place in zip(images.values(), row, strict=False):
                 if image is None:
                     _write(place, "none:\nsee failures")
                 else:
@@ -253,7 +269,20 @@ def _bare(place: Axes) -> None:
 
 def _titles(row: Sequence[Axes], names: Sequence[str]) -> None:
     for place, name in zip(row, names, strict=False):
-        place.set_title(label(name))
+        place.set_title(wrapped(label(name)))
+
+
+def _title_height(names: Iterable[str]) -> float:
+    """Inches of the highest title over a panel."""
+    return 0.14 * max(len(wrapped(label(name)).splitlines()) for name in names)
+
+
+def _grid(drawn: Figure, rows: int, used: int, **options: Any) -> np.ndarray:
+    """(rows, columns) panels, of which the first ``used`` of a row are; never so few that they outgrow the page."""
+    axes = drawn.subplots(rows, max(used, FEWEST), squeeze=False, **options)
+    for place in axes[:, used:].flat:
+        place.set_axis_off()
+    return axes
 
 
 def _finish(drawn: Figure) -> None:
@@ -262,21 +291,22 @@ def _finish(drawn: Figure) -> None:
         engine.set(w_pad=0.03, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[call-arg]
 
 
-def _band_height(cut: Cut, facts: NoduleFacts, columns: int) -> float:
-    """Inches that a row of such views needs when ``columns`` of them fill the page."""
+def _band_height(cut: Cut, facts: NoduleFacts) -> float:
+    """Inches of a row of such views, a panel wide; a very flat one has room for the words beside it."""
     down, across = cut.pixel(facts.spacing)
     width, height = (facts.shape[i] for i in range(3) if i != cut.axis)
-    return min(2.4, PAGE_WIDTH / columns * (height * down) / (width * across))
+    return min(1.4 * PANEL, max(0.6 * PANEL, PANEL * (height * down) / (width * across)))
 
 
-def _height(results: StudyResults, cuts: dict[str, Cut], columns: int) -> float:
-    return sum(_band_height(cut, results.facts[name], columns) for name, cut in cuts.items())
+def _height(results: StudyResults, cuts: dict[str, Cut]) -> float:
+    return sum(_band_height(cut, results.facts[name]) for name, cut in cuts.items())
 
 
 def _nodule_words(results: StudyResults, nodule: str, cut: Cut) -> str:
     facts = results.facts[nodule]
     size = f"{facts.diameter_mm:.1f} mm\n" if facts.diameter_mm else ""
-    return f"{_short(nodule)}\n{size}gap {facts.gap_mm:.2f} mm\n{cut.words(facts.spacing).replace(', ', chr(10))}"
+    where = cut.words(facts.spacing).replace(", ", "\n")
+    return f"{wrapped(_short(nodule), 14)}\n{size}gap {facts.gap_mm:.2f} mm\n{where}"
 
 
 def _short(nodule: str) -> str:

@@ -10,12 +10,14 @@ import base64
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, features
 
@@ -25,6 +27,7 @@ from bundle.report.results import TRUTH
 PAGE_WIDTH = 180 / 25.4
 LUNG_WINDOW = (-1350.0, 150.0)  # width 1500, level -600 HU
 HEAT = "inferno"  # colours of absolute errors, dark to light
+LEGEND_WIDTH = 30  # characters of a line
 PRINT_DPI = 300
 SCREEN_DPI = 150
 
@@ -78,6 +81,38 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     others = [name for name in methods if name not in _LOOKS]
     extra = {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(others)}
     return {name: _LOOKS.get(name) or extra[name] for name in methods}
+
+
+def wrapped(text: str, width: int = 12) -> str:
+    """Words on lines of at most so many characters, so that they fit over a narrow panel.
+
+    Example:
+        >>> wrapped("guided distance")
+        'guided\\ndistance'
+    """
+    return textwrap.fill(text, width)
+
+
+def legend_grid(labels: Iterable[str]) -> tuple[int, float]:
+    """Columns of a legend below a figure of the page's width, and its height in inches.
+
+    Example:
+        >>> legend_grid(["cubic", "guided distance"] * 10)
+        (5, 0.79)
+    """
+    texts = [wrapped(text, LEGEND_WIDTH).splitlines() for text in labels]
+    longest = max((len(line) for lines in texts for line in lines), default=1)
+    columns = max(1, int(72 * PAGE_WIDTH / (42 + 4.3 * longest)))
+    return columns, round(0.15 + 0.16 * -(-sum(map(len, texts)) // columns), 2)
+
+
+def legend_below(drawn: Figure, *places: Axes) -> None:
+    """One legend of all panels' lines under them; the figure was made :func:`legend_grid` higher for it."""
+    pairs = [pair for place in places for pair in zip(*place.get_legend_handles_labels(), strict=True)]
+    lines = {text: line for line, text in pairs}
+    columns, _ = legend_grid(lines)
+    labels = [wrapped(text, LEGEND_WIDTH) for text in lines]
+    drawn.legend(list(lines.values()), labels, loc="outside lower center", ncols=min(columns, len(lines)))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bundle.inferers.registry import label
-from bundle.report.figures.style import PAGE_WIDTH, figure, looks
+from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
 from bundle.report.results import StudyResults
 from bundle.report.tables.uncertainty_tables import levels_of
 
@@ -25,7 +25,8 @@ def figure_reliability(results: StudyResults) -> tuple[Figure, str] | None:
         return None
     styles, methods = looks(results.methods), results.unsure_methods
     lowest = 0.4
-    with figure(PAGE_WIDTH, 3.4) as drawn:
+    labels = {name: label(name) for name in methods}
+    with figure(PAGE_WIDTH, 3.1 + legend_grid(["as meant", *labels.values()])[1]) as drawn:
         axes = drawn.subplots(1, 2, sharex=True, sharey=True)
         for place, (region, words) in zip(axes, PANELS.items(), strict=True):
             place.plot([0, 1], [0, 1], color="#9a9a9a", linewidth=0.8, label="as meant")
@@ -51,7 +52,7 @@ def figure_reliability(results: StudyResults) -> tuple[Figure, str] | None:
             place.yaxis.set_major_formatter(PercentFormatter(1))
         axes[0].set_ylim(lowest - 0.02, 1.02)
         axes[0].set_ylabel("actual: voxels that it holds")
-        axes[1].legend()
+        legend_below(drawn, *axes)
     count = max(s.n for key, s in results.summaries.items() if key[4].startswith("coverage_"))
     return drawn, (
         f"Nominal against actual coverage of the methods' intervals on the unobserved slices, mean over {count} "
