@@ -25,7 +25,6 @@ from bundle.inferers import Reconstruction, SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
 from bundle.inferers.calibration.samples import REGIONS, Sample, entry_of
 from bundle.inferers.names import chosen_names
-from bundle.metrics import slice_region, slice_sets
 from bundle.progress import Report
 from bundle.report.tables.table import DASH, Table
 from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
@@ -75,14 +74,13 @@ class Sampling:
     def _sample(self, case: Case, made: Reconstruction, stride: int, name: str) -> Sample:
         if made.error is None or made.image is None:
             raise InputError(f"{name} gives no expected error: there is nothing to calibrate")
-        sets = slice_sets(case.mask.shape[2], case.observed)
-        chosen = slice_region(case.mask.shape, sets[self.slices])
-        beyond = slice_region(case.mask.shape, sets["unobserved"] & ~sets["interpolated"])
+        truth = case.truth
+        beyond = truth.region("unobserved", "global") & ~truth.region("interpolated", "global")
         residual = (made.image - to_unit(case.truth_hu)).astype(np.float32)
         error = made.error.astype(np.float32)
         where = {}
-        for region, inside in zip(REGIONS, (chosen, chosen & case.mask), strict=True):
-            voxels = np.flatnonzero(inside)
+        for region in REGIONS:
+            voxels = np.flatnonzero(truth.region(self.slices, region))
             if len(voxels) > MAX_VOXELS:
                 voxels = np.random.default_rng(0).choice(voxels, MAX_VOXELS, replace=False)
             where[region] = voxels
