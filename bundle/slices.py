@@ -88,11 +88,6 @@ class ObservedSlices:
     Raises:
         InputError: fewer than two observed slices, positions that do not ascend, shapes that disagree, an unknown
             profile or a thickness below 0.
-
-    Example:
-        >>> seen = ObservedSlices(np.zeros((4, 4, 2)), None, np.array([0.0, 5.0]), np.arange(6.0))
-        >>> seen.gap_mm
-        5.0
     """
 
     image: np.ndarray | None

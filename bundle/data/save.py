@@ -14,6 +14,7 @@ from monai.transforms import SaveImaged
 
 from bundle.data.formats import SUFFIXES, stem_of, write_image
 from bundle.errors import InputError
+from bundle.units import whole_hu
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,9 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
         affine: (4, 4) voxel to RAS mm.
         whole: whether HU are rounded to whole numbers.
 
+    Raises:
+        InputError: ``whole``, and voxels are nan.
+
     Example:
         >>> save_volume("dense.mha", np.zeros((4, 4, 4)), np.eye(4))  # doctest: +SKIP
     """
@@ -115,5 +119,5 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
         # a slice at a time: a whole chest in floating point has no second copy
         data = np.empty(volume.shape, dtype=np.int16)
         for z in range(volume.shape[2]):
-            data[..., z] = np.clip(np.rint(volume[..., z]), -32768, 32767)
+            data[..., z] = whole_hu(f"slice {z} of {path}", volume[..., z])
     write_image(Path(path), data, affine)

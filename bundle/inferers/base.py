@@ -20,6 +20,7 @@ from bundle.inferers.calibration.intervals import Calibration
 from bundle.inferers.consistency import agreed
 from bundle.progress import Progress
 from bundle.slices import ObservedSlices, Reconstruction
+from bundle.units import check_binary, check_unit
 
 
 class SliceInferer(Inferer):
@@ -112,6 +113,8 @@ class SliceInferer(Inferer):
         results = []
         for volume, companion in zip(array.reshape(-1, *array.shape[-3:]), others, strict=False):
             brightness, drawn = (volume, companion) if self.kind == "density" else (companion, volume)
+            if drawn is not None:
+                check_binary("the observed mask", drawn)
             observed = ObservedSlices(
                 image=brightness,
                 mask=None if drawn is None else drawn > 0,
@@ -173,15 +176,16 @@ def _between(positions: np.ndarray) -> np.ndarray:
     return np.interp(steps, np.arange(len(positions)), positions)
 
 
-def checked_image(observed: ObservedSlices, method: str) -> np.ndarray:
+def checked_image(observed: ObservedSlices, method: str, normalised: bool = True) -> np.ndarray:
     """The observed image in float64, if there is one and it can be computed with.
 
     Args:
         observed: the slices that were kept.
         method: named in the error.
+        normalised: whether the method reads normalised brightness alone.
 
     Raises:
-        InputError: there is no image, or it holds nan or infinite values.
+        InputError: there is no image, it holds nan or infinite values, or ones far outside of 0 to 1.
 
     Example:
         >>> checked_image(ObservedSlices(np.ones((1, 1, 2), "f4"), None, np.arange(2.0), np.arange(2.0)), "x").dtype
@@ -192,4 +196,6 @@ def checked_image(observed: ObservedSlices, method: str) -> np.ndarray:
     bad = np.count_nonzero(~np.isfinite(observed.image))
     if bad:
         raise InputError(f"{bad} observed voxel(s) are nan or infinite: repair the image before {method}")
+    if normalised:
+        check_unit("the observed image", observed.image)
     return np.asarray(observed.image, dtype=np.float64)

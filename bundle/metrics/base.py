@@ -16,6 +16,8 @@ from monai.metrics import CumulativeIterationMetric
 from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
+from bundle.units import to_array
+
 
 class VolumeMetric(CumulativeIterationMetric):
     """Base of all metrics here: measure each volume of a batch in float64, keep the values, reduce them.
@@ -44,7 +46,7 @@ class VolumeMetric(CumulativeIterationMetric):
 
     def _compute_volumes(self, y_pred: torch.Tensor, y: torch.Tensor, options: Any) -> torch.Tensor:
         """(B, C) float64, one value a volume; ``options`` is a (B, C, ...) array, or one for all."""
-        predictions, truths = _as_array(y_pred), _as_array(y)
+        predictions, truths = to_array(y_pred), to_array(y)
         if predictions.shape != truths.shape or predictions.ndim < 3:
             raise ValueError(
                 f"y_pred has shape {predictions.shape} and y {truths.shape}: "
@@ -76,12 +78,8 @@ class VolumeMetric(CumulativeIterationMetric):
         return (value, not_nans) if self.get_not_nans else value
 
 
-def _as_array(tensor: Any) -> np.ndarray:
-    return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-
-
 def _option(options: Any, b: int, c: int) -> Any:
     if isinstance(options, torch.Tensor) or (isinstance(options, np.ndarray) and options.ndim > 2):
-        array = _as_array(options)
+        array = to_array(options)
         return array[b, c if array.shape[1] > 1 else 0]
     return options

@@ -111,13 +111,14 @@ class NoduleEvaluator:
             :func:`bundle.metrics.explain_undefined`.
 
         Raises:
-            InputError: no reconstruction at all, a shape other than the truth's, voxels that aren't finite.
+            InputError: no reconstruction at all, a shape other than the truth's, voxels that aren't finite, or
+                brightness far outside of 0 to 1.
         """
         if image is None and mask is None:
             raise InputError("there is neither a reconstructed image nor a mask to measure")
         rows: list[Row] = []
         if image is not None:
-            rows += self._density_rows(truth, truth.volume("reconstructed image", image))
+            rows += self._density_rows(truth, truth.image(image))
         if mask is not None:
             rows += self._shape_rows(truth, truth.volume("reconstructed mask", mask) > 0)
         return rows

@@ -27,6 +27,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
 from bundle.transforms.dilate import dilate_mask_mm
+from bundle.units import check_binary
 
 
 def dice_score(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -71,6 +72,8 @@ def hausdorff_mm(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[fl
         5.0
     """
     predicted, true = _masks(prediction, truth)
+    if len(spacing) != true.ndim:
+        raise InputError(f"spacing {tuple(spacing)} does not fit masks of {true.ndim} axes: give mm for each")
     if not (predicted.any() and true.any()):
         return float("nan")
     with warnings.catch_warnings():
@@ -168,6 +171,8 @@ class MaskMetric(VolumeMetric):
     def _compute_tensor(  # type: ignore[override]
         self, y_pred: torch.Tensor, y: torch.Tensor, spacing: Sequence[float] | None = None
     ) -> torch.Tensor:
+        check_binary("y_pred", y_pred)
+        check_binary("y", y)
         return self._compute_volumes(y_pred > 0, y > 0, tuple(spacing) if spacing is not None else None)
 
 
@@ -213,6 +218,8 @@ class VolumeError(MaskMetric):
 
 
 def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    check_binary("the reconstructed mask", prediction)
+    check_binary("the true mask", truth)
     predicted, true = np.asarray(prediction) > 0, np.asarray(truth) > 0
     if predicted.shape != true.shape:
         raise InputError(

@@ -66,9 +66,9 @@ class TextureEvaluator:
             the rows of :meth:`expected_rows`, with values; nan where undefined: no voxels, or all alike.
 
         Raises:
-            InputError: a shape other than the truth's, or voxels that aren't finite.
+            InputError: a shape other than the truth's, voxels that aren't finite, or brightness far outside of 0 to 1.
         """
-        unit = truth.volume("reconstructed image", image)
+        unit = truth.image(image)
         return self._rows(truth, exact_hu(unit, self.hu_decimals))
 
     def truth_rows(self, truth: Truth) -> list[Row]:
@@ -153,9 +153,10 @@ class UncertaintyEvaluator:
             a row for each set of slices, region and metric; nan where undefined: no voxels, or all alike.
 
         Raises:
-            InputError: a shape other than the truth's, voxels that aren't finite, or a negative error.
+            InputError: a shape other than the truth's, voxels that aren't finite, brightness far outside of 0 to 1, or
+                a negative error.
         """
-        prediction = to_hu(truth.volume("reconstructed image", image).astype(np.float64))
+        prediction = to_hu(truth.image(image).astype(np.float64))
         expected = truth.volume("expected error", error).astype(np.float64) * HU_RANGE
         if (expected < 0).any():
             raise InputError(f"the expected error is negative in {np.count_nonzero(expected < 0)} voxels")

@@ -14,63 +14,82 @@ import torch
 
 from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
-from bundle.metrics.rows import check_same_shape
+from bundle.metrics.rows import check_pair
 from bundle.metrics.ssim import folded_ssim, ssim_map
+from bundle.units import check_unit
 
 
-def mae(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
+def mae(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None, normalised: bool = True) -> float:
     """Mean absolute error over the voxels of a region.
 
     Args:
         prediction: normalised brightness, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
+        normalised: whether brightness far outside of 0 to 1 is refused; False: any unit, which the result then has.
 
     Returns:
         normalised brightness; nan if the region is empty or holds a nan voxel.
+
+    Raises:
+        InputError: shapes that differ, or another unit.
 
     Example:
         >>> mae(np.array([0.0, 0.5]), np.array([0.25, 0.5]))
         0.125
     """
-    return _mean(np.abs(_difference(prediction, truth, region)))
+    return _mean(np.abs(_difference(prediction, truth, region, normalised)))
 
 
-def rmse(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
+def rmse(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None, normalised: bool = True) -> float:
     """Root of the mean squared error over the voxels of a region.
 
     Args:
         prediction: normalised brightness, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
+        normalised: see :func:`mae`.
 
     Returns:
         normalised brightness; nan if the region is empty or holds a nan voxel.
+
+    Raises:
+        InputError: as :func:`mae`.
 
     Example:
         >>> rmse(np.array([0.0, 0.5]), np.array([0.5, 0.0]))
         0.5
     """
-    return float(np.sqrt(_mean(_difference(prediction, truth, region) ** 2)))
+    return float(np.sqrt(_mean(_difference(prediction, truth, region, normalised) ** 2)))
 
 
-def psnr(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None, max_value: float = 1.0) -> float:
+def psnr(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    region: np.ndarray | None = None,
+    max_value: float = 1.0,
+    normalised: bool = True,
+) -> float:
     """Peak signal-to-noise ratio over the voxels of a region, ``20 log10(max_value / rmse)``.
 
     Args:
         prediction: normalised brightness, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
-        max_value: the peak.
+        max_value: the peak: of another unit, its range.
+        normalised: see :func:`mae`.
 
     Returns:
         dB; inf if there is no error at all, nan if the region is empty or holds a nan voxel.
+
+    Raises:
+        InputError: as :func:`mae`.
 
     Example:
         >>> psnr(np.array([0.1]), np.array([0.0]))
         20.0
     """
-    error = rmse(prediction, truth, region)
+    error = rmse(prediction, truth, region, normalised)
     return float("inf") if error == 0 else float(20 * np.log10(max_value / error))
 
 
@@ -103,7 +122,30 @@ class RegionMetric(VolumeMetric):
         return self._compute_volumes(y_pred, y, None if region is None else region > 0)
 
 
-class RegionMAE(RegionMetric):
+class BrightnessMetric(RegionMetric):
+    """Base of the metrics of normalised brightness; as a MONAI metric it refuses what is far outside of 0 to 1.
+
+    :meth:`measure` takes any unit: the evaluator, which calls it, has looked at the volumes itself.
+
+    Args:
+        normalised: whether to refuse; False: any unit.
+        kwargs: ``reduction`` and ``get_not_nans``, see :class:`VolumeMetric`.
+    """
+
+    def __init__(self, normalised: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.normalised = normalised
+
+    def _compute_tensor(  # type: ignore[override]
+        self, y_pred: torch.Tensor, y: torch.Tensor, region: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if self.normalised:
+            check_unit("y_pred", y_pred)
+            check_unit("y", y)
+        return super()._compute_tensor(y_pred, y, region)
+
+
+class RegionMAE(BrightnessMetric):
     """:func:`mae` as a MONAI metric.
 
     Example:
@@ -113,10 +155,10 @@ class RegionMAE(RegionMetric):
 
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """MAE of one volume in the region ``option``."""
-        return mae(prediction, truth, option)
+        return mae(prediction, truth, option, normalised=False)
 
 
-class RegionRMSE(RegionMetric):
+class RegionRMSE(BrightnessMetric):
     """:func:`rmse` as a MONAI metric.
 
     Example:
@@ -126,15 +168,15 @@ class RegionRMSE(RegionMetric):
 
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """RMSE of one volume in the region ``option``."""
-        return rmse(prediction, truth, option)
+        return rmse(prediction, truth, option, normalised=False)
 
 
-class RegionPSNR(RegionMetric):
+class RegionPSNR(BrightnessMetric):
     """:func:`psnr` as a MONAI metric.
 
     Args:
         max_value: the peak.
-        kwargs: ``reduction`` and ``get_not_nans``, see :class:`VolumeMetric`.
+        kwargs: see :class:`BrightnessMetric`.
 
     Example:
         >>> RegionPSNR()(torch.zeros(1, 1, 2, 2, 2), torch.full((1, 1, 2, 2, 2), 1.0)).item()
@@ -147,10 +189,10 @@ class RegionPSNR(RegionMetric):
 
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """PSNR of one volume in the region ``option``."""
-        return psnr(prediction, truth, option, self.max_value)
+        return psnr(prediction, truth, option, self.max_value, normalised=False)
 
 
-class RegionSSIM(RegionMetric):
+class RegionSSIM(BrightnessMetric):
     """Mean of the SSIM map over a region; the map itself is made from the whole slices, see :func:`ssim_map`.
 
     Args:
@@ -162,7 +204,7 @@ class RegionSSIM(RegionMetric):
         k1: stabilises the comparison of means.
         k2: stabilises the comparison of variances.
         max_value: the range of brightness (L).
-        kwargs: ``reduction`` and ``get_not_nans``, see :class:`VolumeMetric`.
+        kwargs: see :class:`BrightnessMetric`.
 
     Example:
         >>> RegionSSIM()(torch.ones(1, 1, 9, 9, 2), torch.ones(1, 1, 9, 9, 2)).item()
@@ -190,13 +232,15 @@ class RegionSSIM(RegionMetric):
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """Mean SSIM of one volume in the region ``option``."""
         if self.layout == "folded":
-            return folded_ssim(prediction, truth, option, self.constants["max_value"])
-        similarity = ssim_map(prediction, truth, self.axis, **self.constants)  # type: ignore[arg-type]
+            return folded_ssim(prediction, truth, option, self.constants["max_value"], normalised=False)
+        similarity = ssim_map(prediction, truth, self.axis, normalised=False, **self.constants)  # type: ignore[arg-type]
         return _mean(similarity if option is None else similarity[option])
 
 
-def _difference(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None) -> np.ndarray:
-    check_same_shape(prediction, truth)
+def _difference(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None, normalised: bool) -> np.ndarray:
+    check_pair(prediction, truth, normalised)
+    if region is not None and np.shape(region) != np.shape(truth):
+        raise InputError(f"the region has shape {np.shape(region)}, expected that of the truth, {np.shape(truth)}")
     chosen = slice(None) if region is None else np.asarray(region, dtype=bool)
     return np.asarray(prediction)[chosen].astype(np.float64) - np.asarray(truth)[chosen]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.metrics.regions import SLICE_SETS
+from bundle.units import check_unit
 
 Row = dict[str, Any]
 Place = tuple[str, str, float | None, str]
@@ -82,13 +83,16 @@ def checked_volume(name: str, volume: np.ndarray, shape: tuple[int, ...]) -> np.
     return array
 
 
-def check_same_shape(prediction: np.ndarray, truth: np.ndarray) -> None:
-    """Refuse a pair of volumes of different shapes.
+def check_pair(prediction: np.ndarray, truth: np.ndarray, normalised: bool) -> None:
+    """Refuse a pair of volumes that can't be compared.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the shapes differ; one is not ``normalised`` though it should be.
     """
     if np.shape(prediction) != np.shape(truth):
         raise InputError(
             f"the reconstruction has shape {np.shape(prediction)}, expected that of the truth, {np.shape(truth)}"
         )
+    if normalised:
+        check_unit("the reconstruction", prediction)
+        check_unit("the truth", truth)

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from skimage.metrics import structural_similarity
 
 from bundle.errors import InputError
-from bundle.metrics.rows import check_same_shape
+from bundle.metrics.rows import check_pair
 
 
 def ssim_map(
@@ -29,6 +29,7 @@ def ssim_map(
     k1: float = 0.01,
     k2: float = 0.03,
     max_value: float = 1.0,
+    normalised: bool = True,
 ) -> np.ndarray:
     """Structural similarity around each voxel, slice by slice in 2-D (Wang et al. 2004).
 
@@ -46,12 +47,13 @@ def ssim_map(
         k1: stabilises the comparison of means.
         k2: stabilises the comparison of variances.
         max_value: the range of brightness (L).
+        normalised: whether brightness far outside of 0 to 1 is refused; False: any unit of range ``max_value``.
 
     Returns:
         float64 array of the input's shape, in [-1, 1]; nan only where a voxel within the window is nan.
 
     Raises:
-        InputError: an even window, or shapes that differ.
+        InputError: an even window, shapes that differ, or another unit.
 
     Example:
         >>> volume = np.random.default_rng(0).random((6, 5, 2))
@@ -60,7 +62,7 @@ def ssim_map(
     """
     if window % 2 == 0 or window < 1:
         raise InputError(f"an SSIM window of {window} voxels has no middle: give an odd number")
-    check_same_shape(prediction, truth)
+    check_pair(prediction, truth, normalised)
     x, y = np.asarray(prediction, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     in_plane = [k for k in range(x.ndim) if x.ndim == 2 or k != axis % x.ndim]
 
@@ -78,7 +80,11 @@ def ssim_map(
 
 
 def folded_ssim(
-    prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None, max_value: float = 1.0
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    region: np.ndarray | None = None,
+    max_value: float = 1.0,
+    normalised: bool = True,
 ) -> float:
     """Structural similarity of a list of voxels folded into a near-square image: the published computation.
 
@@ -91,6 +97,7 @@ def folded_ssim(
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
         max_value: the range of brightness (L).
+        normalised: see :func:`ssim_map`.
 
     Returns:
         -1 to 1; nan for fewer than 9 voxels, which fill no window of 3, and where a voxel is nan.
@@ -100,7 +107,7 @@ def folded_ssim(
         >>> round(folded_ssim(volume, volume), 6)
         1.0
     """
-    check_same_shape(prediction, truth)
+    check_pair(prediction, truth, normalised)
     chosen = np.ones(np.shape(truth), dtype=bool) if region is None else np.asarray(region, dtype=bool)
     # (X, Y, Z) reversed is slice by slice, row by row
     lists = [np.asarray(v, dtype=np.float64).T[chosen.T] for v in (prediction, truth)]

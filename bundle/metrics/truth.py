@@ -11,6 +11,7 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.rows import checked_volume
+from bundle.units import check_hu, check_unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,8 @@ class Truth:
             slices and none of its own; then ``observed`` is empty and all slices are unobserved.
 
     Raises:
-        InputError: volumes that aren't 3-D, differ in shape or hold voxels that aren't finite, a spacing of other
+        InputError: volumes that aren't 3-D, differ in shape or hold voxels that aren't finite, an image that is
+            normalised, a spacing of other
             than three numbers above 0, or an observed slice that is none of the volume's.
 
     Example:
@@ -47,6 +49,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         hu = checked_volume("the true image", self.hu, np.shape(self.hu))
+        check_hu("the true image", hu)
         mask = checked_volume("the true mask", self.mask, hu.shape) > 0
         mm = np.asarray(self.spacing, dtype=np.float64)
         if mm.shape != (3,) or not (np.isfinite(mm) & (mm > 0)).all():
@@ -72,3 +75,12 @@ class Truth:
             InputError: another shape than the truth's, or voxels that aren't finite.
         """
         return checked_volume(f"the {name}", volume, self.hu.shape)
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """A reconstructed image as an array.
+
+        Raises:
+            InputError: as :meth:`volume`, and brightness far outside of 0 to 1.
+        """
+        check_unit("the reconstructed image", image)
+        return self.volume("reconstructed image", image)

@@ -24,7 +24,7 @@ from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
 from bundle.metrics import Truth
-from bundle.transforms import HU_RANGE, Decimate, to_hu, to_unit
+from bundle.transforms import HU_RANGE, Decimate, check_same_place, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -114,6 +114,7 @@ def prepare(item: Mapping[str, Any], crop: Crop, decimate: Decimate) -> Case:
 def case_of(cropped: Mapping[str, Any], decimate: Decimate) -> Case:
     """A case from a nodule's dictionary that is cropped already."""
     image, label = cropped["image"], cropped["label"]
+    check_same_place(image, label)
     thin = decimate.average == 1
     return Case(
         nodule_id=cropped["nodule_id"],

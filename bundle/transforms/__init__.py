@@ -3,10 +3,11 @@
 from bundle.transforms.crop import CropWithMargin, CropWithMargind, margin_in_voxels, published_margin
 from bundle.transforms.decimate import Decimate, Decimated, beyond_last, observed_indices
 from bundle.transforms.dilate import DilateMask, DilateMaskd, dilate_mask_mm
-from bundle.transforms.grid import bounding_box, voxel_spacing
+from bundle.transforms.grid import bounding_box, check_same_place, voxel_spacing
 from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu, to_unit
 from bundle.transforms.region import CropRegiond, box_around_mask, box_around_point, cut, slice_positions
 from bundle.transforms.region_lung import lung_box
+from bundle.units import check_binary, check_hu, check_unit
 
 __all__ = [
     "HU_MAX",
@@ -23,6 +24,10 @@ __all__ = [
     "bounding_box",
     "box_around_mask",
     "box_around_point",
+    "check_binary",
+    "check_hu",
+    "check_same_place",
+    "check_unit",
     "cut",
     "dilate_mask_mm",
     "lung_box",

@@ -20,7 +20,8 @@ from monai.transforms.utils import create_translate
 from monai.utils import TraceKeys, TransformBackends, convert_to_tensor
 
 from bundle.errors import InputError
-from bundle.transforms.grid import bounding_box, to_array, voxel_spacing
+from bundle.transforms.grid import bounding_box, check_same_place, voxel_spacing
+from bundle.units import to_array
 
 
 def margin_in_voxels(spacing: Sequence[float], margin_mm: float = 10.0) -> np.ndarray:
@@ -118,14 +119,11 @@ class CropWithMargin(InvertibleTransform):
                 affine gives the spacing, and may be missing only where the margin is in voxels.
 
         Raises:
-            InputError: the mask is empty, is shaped unlike the volume, or has no spacing.
+            InputError: the mask is empty, is shaped unlike the volume, lies elsewhere, or has no spacing.
         """
         start, end = self.box(img if mask is None else mask)
-        if mask is not None and tuple(mask.shape[1:]) != tuple(img.shape[1:]):
-            raise InputError(
-                f"the mask has shape {tuple(mask.shape[1:])} and the image {tuple(img.shape[1:])}: "
-                "give a mask on the image's own grid"
-            )
+        if mask is not None:
+            check_same_place(img, mask)
         return self.crop(img, start, end, self.pad_value)
 
     def box(self, mask: Any, margin_voxels: Sequence[int] | np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -207,8 +205,8 @@ class CropWithMargind(MapTransform, InvertibleTransform):
         allow_missing_keys: pass over keys that are absent.
 
     Raises:
-        InputError: when called: no mask, an empty one, or one shaped unlike an image; names the data's
-            ``nodule_id`` if there is one.
+        InputError: when called: no mask, an empty one, or one of another shape or place than an image; names the
+            data's ``nodule_id`` if there is one.
 
     Example:
         >>> scan = MetaTensor(torch.zeros(1, 40, 40, 40), affine=torch.eye(4))
@@ -259,14 +257,11 @@ class CropWithMargind(MapTransform, InvertibleTransform):
                 thickness = out.get("slice_thickness")
                 margin = published_margin(voxel_spacing(mask), thickness, self.margin_mm)
             start, end = self.cropper.box(mask, margin)
+            for key in self.key_iterator(out):
+                check_same_place(out[key], mask, f'"{key}"')
         except InputError as error:
             raise InputError(f"{name}{error}") from None
         for key in self.key_iterator(out):
-            if tuple(out[key].shape[1:]) != tuple(mask.shape[1:]):
-                raise InputError(
-                    f'{name}the mask has shape {tuple(mask.shape[1:])} and "{key}" '
-                    f"{tuple(out[key].shape[1:])}: give a mask on the image's own grid"
-                )
             pad_value = 0.0 if key == self.label_key else self.cropper.pad_value
             out[key] = self.cropper.crop(out[key], start, end, pad_value)
         return out

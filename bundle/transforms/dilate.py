@@ -18,7 +18,8 @@ from monai.utils import TransformBackends, convert_to_dst_type
 from scipy.ndimage import distance_transform_edt
 
 from bundle.errors import InputError
-from bundle.transforms.grid import bounding_box, to_array, voxel_spacing
+from bundle.transforms.grid import bounding_box, voxel_spacing
+from bundle.units import to_array
 
 # a voxel at the radius belongs to the ball, although 0.7 + 0.7 + 0.7 mm is not quite 2.1 mm in floating point
 _TOLERANCE_MM = 1e-5

@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 
+from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance
 from bundle.errors import InputError
-
-
-def to_array(data: Any) -> np.ndarray:
-    """The numbers of a MetaTensor, tensor or array as an array, without their affine."""
-    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
+from bundle.units import to_array
 
 
 def voxel_spacing(data: Any, spacing: Sequence[float] | None = None) -> tuple[float, ...]:
@@ -42,6 +38,35 @@ def voxel_spacing(data: Any, spacing: Sequence[float] | None = None) -> tuple[fl
             f"spacing {steps} does not fit a volume of shape {tuple(data.shape[1:])}: give mm > 0 for each axis"
         )
     return steps
+
+
+def check_same_place(volume: Any, mask: Any, name: str = "the image") -> None:
+    """Refuse a mask that is not on the grid of its image.
+
+    Args:
+        volume: (C, ...) MetaTensor, tensor or array.
+        mask: the same.
+        name: of the volume, for the message.
+
+    Raises:
+        InputError: the shapes differ, or, of MetaTensors (C, X, Y, Z), the places of their voxels.
+
+    Example:
+        >>> check_same_place(MetaTensor(torch.zeros(1, 4, 4, 4)), MetaTensor(torch.ones(1, 4, 4, 4)))
+    """
+    shapes = tuple(mask.shape[1:]), tuple(volume.shape[1:])
+    if shapes[0] != shapes[1]:
+        raise InputError(f"the mask has shape {shapes[0]} and {name} {shapes[1]}: give a mask on the image's own grid")
+    if not (isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor) and len(shapes[0]) == 3):
+        return
+    here, there = (to_array(each.affine).astype(np.float64) for each in (volume, mask))
+    apart = corner_distance(here, there, shapes[0])
+    # headers of NIfTI files round to seven digits
+    if not apart <= 10 * AFFINE_TOLERANCE_MM:
+        raise InputError(
+            f"the mask lies up to {apart:.3g} mm away from {name} (their affines differ): "
+            "give a mask that was drawn on this image, or resample it"
+        )
 
 
 def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from bundle.errors import InputError
-from bundle.transforms.grid import bounding_box, to_array
+from bundle.transforms.grid import bounding_box, check_same_place
 from bundle.transforms.region_lung import LUNG_MARGIN_MM, lung_box
+from bundle.units import to_array
 
 Unit = Literal["mm", "voxel"]
 Box = tuple[np.ndarray, np.ndarray]
@@ -146,7 +147,8 @@ class CropRegiond(MapTransform):
         allow_missing_keys: pass over keys that are absent.
 
     Raises:
-        InputError: when called: values that are no numbers, a centre outside of the image, or a region with a
+        InputError: when called: values that are no numbers, a mask of another place, a centre outside of the image,
+            or a region with a
             single slice.
 
     Example:
@@ -185,6 +187,7 @@ class CropRegiond(MapTransform):
         axes.append(slice_positions(image))
         center, margin = data.get("center", self.center), self.margin_mm
         if data.get(self.mask_key) is not None:
+            check_same_place(image, data[self.mask_key])
             box = box_around_mask(to_array(data[self.mask_key][0]) > 0, axes, margin)
             what = f"the mask and {margin:g} mm around it"
         elif center is not None:

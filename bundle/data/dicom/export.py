@@ -22,6 +22,7 @@ from bundle.data.dicom.derive import common_attributes, read_source, tell_deriva
 from bundle.data.volume import gaps_in_words
 from bundle.errors import InputError
 from bundle.files import whole_folder
+from bundle.units import whole_hu
 from bundle.version import __version__
 
 PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
@@ -80,7 +81,7 @@ def write_series(
         for z, place in enumerate(places):
             dataset = _slice(common, z, place)
             tell_derivation(dataset, slices, float(place @ directions[:, 2]), derivation)
-            hu = np.clip(np.rint(volume[..., z]), -32768, 32767).astype("<i2")
+            hu = whole_hu(f"slice {z}", volume[..., z]).astype("<i2")
             dataset.PixelData = np.ascontiguousarray(hu.T).tobytes()
             # pydicom 2 and 3 call a complete file header by different names
             whole = {"enforce_file_format": True} if PYDICOM_3 else {"write_like_original": False}

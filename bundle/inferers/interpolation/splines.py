@@ -132,7 +132,7 @@ class _InterpolationInferer(SliceInferer):
         Raises:
             InputError: there is no image, or it holds nan or infinite values.
         """
-        observed_image, positions = checked_image(observed, type(self).__name__), observed.positions
+        observed_image, positions = checked_image(observed, type(self).__name__, self.clip), observed.positions
         targets = held(positions, observed.targets) if self.beyond == "hold" else observed.targets
         image = self._fill(observed_image, positions, targets)
         if self.clip:
