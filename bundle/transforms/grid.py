@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 
-from bundle.data.nodule import AFFINE_TOLERANCE_MM, corner_distance
+from bundle.data.masks import check_place
 from bundle.errors import InputError
 from bundle.units import to_array
 
@@ -49,7 +49,8 @@ def check_same_place(volume: Any, mask: Any, name: str = "the image") -> None:
         name: of the volume, for the message.
 
     Raises:
-        InputError: the shapes differ, or, of MetaTensors (C, X, Y, Z), the places of their voxels.
+        InputError: the shapes differ, or, of MetaTensors (C, X, Y, Z), the places of their voxels by more than a
+            tenth of one.
 
     Example:
         >>> check_same_place(MetaTensor(torch.zeros(1, 4, 4, 4)), MetaTensor(torch.ones(1, 4, 4, 4)))
@@ -60,13 +61,7 @@ def check_same_place(volume: Any, mask: Any, name: str = "the image") -> None:
     if not (isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor) and len(shapes[0]) == 3):
         return
     here, there = (to_array(each.affine).astype(np.float64) for each in (volume, mask))
-    apart = corner_distance(here, there, shapes[0])
-    # headers of NIfTI files round to seven digits
-    if not apart <= 10 * AFFINE_TOLERANCE_MM:
-        raise InputError(
-            f"the mask lies up to {apart:.3g} mm away from {name} (their affines differ): "
-            "give a mask that was drawn on this image, or resample it"
-        )
+    check_place(here, there, shapes[0], "the mask", name)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
