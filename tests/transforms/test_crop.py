@@ -11,7 +11,15 @@ from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, CropForegroundd, Flipd, Invertd
 
 from bundle.errors import InputError
-from bundle.transforms import CropWithMargin, CropWithMargind, margin_in_voxels, published_margin
+from bundle.study.case import prepare
+from bundle.transforms import (
+    CropRegiond,
+    CropWithMargin,
+    CropWithMargind,
+    Decimate,
+    margin_in_voxels,
+    published_margin,
+)
 
 SPACING = (0.7, 0.6, 1.25)
 
@@ -174,3 +182,34 @@ def test_bad_input():
 def test_bad_settings(settings):
     with pytest.raises(InputError, match="margin"):
         CropWithMargind(["image"], **settings)
+
+
+def _pair(moved_mm, spacing=2.0):
+    """An image and a mask of one shape, the mask's affine that many mm to the right."""
+    affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
+    elsewhere = affine.clone()
+    elsewhere[0, 3] = moved_mm
+    label = torch.zeros(1, 12, 12, 12)
+    label[:, 5:7, 5:7, 5:7] = 1
+    return MetaTensor(torch.zeros(1, 12, 12, 12), affine=affine), MetaTensor(label, affine=elsewhere)
+
+
+@pytest.mark.parametrize("moved_mm", [0.3, -10.0, float("nan")])
+def test_a_mask_of_another_place_is_refused(moved_mm):
+    image, label = _pair(moved_mm)
+    data = {"image": image, "label": label, "mask": label, "nodule_id": "n7"}
+    with pytest.raises(InputError, match="away from the image"):
+        CropWithMargin(margin_mm=2.0)(image, label)
+    with pytest.raises(InputError, match=r'^n7: the mask lies up to .* mm away from "image"'):
+        CropWithMargind(["image", "label"], margin_mm=2.0)(data)
+    with pytest.raises(InputError, match="away from the image"):
+        CropRegiond(["image"], margin_mm=2.0)(data)
+    with pytest.raises(InputError, match="away from the image"):
+        prepare(data | {"spacing": (2.0, 2.0, 2.0)}, CropWithMargind(["image", "label"], margin_mm=None), Decimate(5))
+
+
+def test_a_mask_that_rounding_moved_is_taken():
+    image, label = _pair(0.1)
+    assert CropWithMargin(margin_mm=2.0)(image, label).shape == (1, 4, 4, 4)
+    # without an affine there is no place to compare
+    assert CropWithMargin(margin_voxels=[1, 1, 1])(image.as_tensor(), label).shape == (1, 4, 4, 4)
