@@ -74,7 +74,7 @@ class ObservedSlices:
     """The slices that were kept, and where slices are wanted.
 
     Attributes:
-        image: (X, Y, K) normalised brightness in [0, 1]; may be None for shape inferers.
+        image: (X, Y, K) normalised intensity in [0, 1]; may be None for mask methods.
         mask: (X, Y, K) bool, or None if no mask is known.
         positions: (K,) mm along the decimated axis, strictly ascending; may be uneven.
         targets: (Z,) mm, where slices are wanted.
@@ -153,8 +153,8 @@ class Reconstruction:
     """What a method gives back.
 
     Attributes:
-        image: (X, Y, Z) float32 or float64, normalised and clipped to [0, 1]; None from a shape inferer.
-        mask: (X, Y, Z) bool; None from a density inferer.
+        image: (X, Y, Z) float32 or float64, normalised and clipped to [0, 1]; None from a mask method.
+        mask: (X, Y, Z) bool; None from an image method.
         error: (X, Y, Z) expected absolute error of ``image``, normalised as it is, 0 at observed slices; None from
             methods that give none.
         notes: one sentence for each documented fallback that was taken.

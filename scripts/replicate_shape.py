@@ -70,7 +70,7 @@ def axial(
         mask: its consensus mask (x, y, z) in the box of all readers' outlines.
         origin_z: index of the mask's first slice in the scan.
         offset: index of the first slice of the crop that is kept.
-        method: another shape method than Eq. 3.
+        method: another mask method than Eq. 3.
 
     Returns:
         dsc, hd_mm and arve; nan where undefined.
@@ -100,7 +100,7 @@ def _measure(
     observed = ObservedSlices(None, np.moveaxis(mask, axis, 2)[..., kept], along[kept], along, (first, second))
     result = (method or MorphologicalInferer()).reconstruct(observed).mask
     assert result is not None
-    # a shape method is not measured on brightness
+    # a mask method is not measured on intensities
     truth = Truth(np.zeros(mask.shape), mask, cluster.spacing, kept, axis, cluster.slice_thickness)
     rows = evaluator.rows(truth, mask=np.moveaxis(result, 2, axis))
     return {row["metric"]: row["value"] for row in rows if slices[row["metric"]] == row["slices"]}

@@ -2,7 +2,7 @@
 
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.fit import calibrate
-from bundle.inferers.calibration.intervals import Calibration, load_calibration, read_calibrations
+from bundle.inferers.calibration.intervals import Calibration, read_calibrations
 from bundle.inferers.dense.inferer import DenseInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import NoduleField
@@ -51,7 +51,6 @@ __all__ = [
     "StoredInferer",
     "calibrate",
     "coordinate_batches",
-    "load_calibration",
     "method_factories",
     "morphological",
     "read_calibrations",

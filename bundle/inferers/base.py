@@ -1,6 +1,6 @@
 """What every way of filling the gap has in common: what it is given, what it gives, one call signature.
 
-A *density* inferer reconstructs brightness, a *shape* inferer a mask (for the other words see :mod:`bundle.slices`).
+An *image method* reconstructs intensities, a *mask method* a mask (for the other words see :mod:`bundle.slices`).
 No inferer is ever handed an unobserved slice, so none can leak into a result.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +27,9 @@ class SliceInferer(Inferer):
     """Base of all methods: implement :meth:`reconstruct`, get MONAI's inferer call for free.
 
     Attributes:
-        kind: ``"density"`` (reads ``observed.image``, gives ``image``) or ``"shape"`` (reads
-            ``observed.mask``, gives ``mask``).
-        reads_image: whether a shape inferer also reads ``observed.image``, where there is one.
+        kind: ``"image"`` (reads ``observed.image``, gives ``image``) or ``"mask"`` (reads ``observed.mask``, gives
+            ``mask``).
+        reads_image: whether a mask method also reads ``observed.image``, where there is one.
         in_plane: whether a voxel depends on its neighbours in plane, so that a large volume that is worked through in
             tiles needs an overlap.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
@@ -42,7 +42,7 @@ class SliceInferer(Inferer):
         (8, 8, 11)
     """
 
-    kind: Literal["density", "shape"] = "density"
+    kind: Literal["image", "mask"] = "image"
     reads_image: bool = False
     in_plane: bool = False
     calibration: Calibration | None = None
@@ -87,14 +87,14 @@ class SliceInferer(Inferer):
         """Reconstruct from a plain array or tensor, as MONAI calls an inferer.
 
         Args:
-            inputs: (..., X, Y, K) observed slices, normalised to [0, 1]; for a shape inferer the observed
+            inputs: (..., X, Y, K) observed slices, normalised to [0, 1]; for a mask method the observed
                 masks. Leading axes, such as batch and channel, are reconstructed one by one.
             network: passed to inferers that fit or apply one; ignored by the others.
             positions: (K,) mm; None: 0, 1, 2, ...
             targets: (Z,) mm; None: every fifth of a gap, 0, 0.2, 0.4, ... up to the last position.
             spacing: in-plane spacing (x, y) in mm.
-            mask: (..., X, Y, K) observed masks, for density inferers that use both.
-            image: (..., X, Y, K) observed slices, normalised to [0, 1], for shape inferers that use both.
+            mask: (..., X, Y, K) observed masks, for image methods that use both.
+            image: (..., X, Y, K) observed slices, normalised to [0, 1], for mask methods that use both.
             seed: seeds whatever is random in the method.
 
         Returns:
@@ -105,18 +105,18 @@ class SliceInferer(Inferer):
             raise InputError(f"the observed slices have shape {array.shape}, expected (..., X, Y, K)")
         where = np.arange(array.shape[-1]) if positions is None else np.asarray(positions)
         wanted = _between(where) if targets is None else np.asarray(list(targets))
-        other = mask if self.kind == "density" else image
+        other = mask if self.kind == "image" else image
         others: Any = itertools.repeat(None)
         if other is not None:
             others = other.detach().cpu().numpy() if isinstance(other, torch.Tensor) else np.asarray(other)
             others = np.broadcast_to(others, array.shape).reshape(-1, *array.shape[-3:])
         results = []
         for volume, companion in zip(array.reshape(-1, *array.shape[-3:]), others, strict=False):
-            brightness, drawn = (volume, companion) if self.kind == "density" else (companion, volume)
+            intensity, drawn = (volume, companion) if self.kind == "image" else (companion, volume)
             if drawn is not None:
                 check_binary("the observed mask", drawn)
             observed = ObservedSlices(
-                image=brightness,
+                image=intensity,
                 mask=None if drawn is None else drawn > 0,
                 positions=where.astype(float),
                 targets=wanted.astype(float),
@@ -128,7 +128,7 @@ class SliceInferer(Inferer):
         return torch.as_tensor(out, device=inputs.device) if isinstance(inputs, torch.Tensor) else out
 
     def unclipped(self) -> SliceInferer | None:
-        """The same method for brightness outside of [0, 1] too; None: it knows the window alone.
+        """The same method for intensities outside of [0, 1] too; None: it knows the window alone.
 
         Example:
             >>> from bundle.inferers import LinearInferer
@@ -165,7 +165,7 @@ class SliceInferer(Inferer):
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
         """One volume; inferers that take a network override this."""
         result = self.complete(observed)
-        volume = result.image if self.kind == "density" else result.mask
+        volume = result.image if self.kind == "image" else result.mask
         assert volume is not None
         return volume
 
@@ -199,3 +199,20 @@ def checked_image(observed: ObservedSlices, method: str, normalised: bool = True
     if normalised:
         check_unit("the observed image", observed.image)
     return np.asarray(observed.image, dtype=np.float64)
+
+
+def checked_image_method(given: SliceInferer | Callable[[], SliceInferer]) -> SliceInferer:
+    """A method that another one looks at, or what makes it, if it gives images.
+
+    Raises:
+        InputError: it gives masks.
+
+    Example:
+        >>> from bundle.inferers import LinearInferer
+        >>> type(checked_image_method(LinearInferer)).__name__
+        'LinearInferer'
+    """
+    method = given if isinstance(given, SliceInferer) else given()
+    if not isinstance(method, SliceInferer) or method.kind != "image":
+        raise InputError(f"{type(method).__name__} gives no image: give an image method, such as pchip")
+    return method

@@ -134,7 +134,7 @@ def default_methods(known: Iterable[str]) -> list[str]:
     return [name for name in known if name not in METHODS or not METHODS[name].on_request]
 
 
-def names_of(kind: Literal["density", "shape"], sees_patients: bool | None = None) -> list[str]:
+def names_of(kind: Literal["image", "mask"], sees_patients: bool | None = None) -> list[str]:
     """Names of the bundle's methods of a kind.
 
     Args:
@@ -142,7 +142,7 @@ def names_of(kind: Literal["density", "shape"], sees_patients: bool | None = Non
         sees_patients: whether they learned from other patients; None: either.
 
     Example:
-        >>> names_of("density", sees_patients=True)
+        >>> names_of("image", sees_patients=True)
         ['prior', 'siren_prior']
     """
     return [

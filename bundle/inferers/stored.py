@@ -1,7 +1,7 @@
 """Reconstructions that are already on disk, ours or anyone's, taken as methods of a study.
 
 One folder a method, named after it; in it a NIfTI file a nodule: ``<nodule id>.nii.gz`` or
-``<nodule id>_image.nii.gz`` (HU), or ``<nodule id>_mask.nii.gz`` (not 0 inside) from a shape method. The output
+``<nodule id>_image.nii.gz`` (HU), or ``<nodule id>_mask.nii.gz`` (not 0 inside) from a mask method. The output
 folder of a study is taken too: ``nodules/<nodule id>/<method>/image.nii.gz`` or ``mask.nii.gz``. A file is on the
 grid of the crop, or on a larger one that holds it, such as the whole scan's. Beside an image there may be its
 expected absolute error in HU, ``<nodule id>_uncertainty.nii.gz`` (in a study: ``uncertainty.nii.gz``).
@@ -77,7 +77,7 @@ class StoredInferer(SliceInferer):
                 f"{Path(folder) / method} holds no NIfTI file: "
                 "expected <nodule id>.nii.gz, <nodule id>_image.nii.gz or <nodule id>_mask.nii.gz"
             )
-        self.kind = "shape" if all(name.endswith(("_mask.nii.gz", "mask.nii.gz")) for name in files) else "density"
+        self.kind = "mask" if all(name.endswith(("_mask.nii.gz", "mask.nii.gz")) for name in files) else "image"
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Not possible: which nodule it is has to be known, see :meth:`read`."""
@@ -104,7 +104,7 @@ class StoredInferer(SliceInferer):
         if not files:
             raise InputError(f"{self.method} has no reconstruction of {nodule_id} in {self.folder}")
         volume = _on_grid(load_volume(files[0]), shape, affine, files[0])
-        if self.kind == "shape":
+        if self.kind == "mask":
             return Reconstruction(mask=volume > 0)
         result = Reconstruction(image=to_unit(volume.astype(np.float64)))
         for path in self._files(nodule_id, error=True):

@@ -29,7 +29,7 @@ def carry_mask(
         mask: (X, Y, Z) bool, drawn on some slices and empty on the others.
         positions: (Z,) mm of the slices, ascending.
         spacing: in-plane spacing (x, y) in mm.
-        method: a shape inferer.
+        method: a mask method.
         image: (X, Y, Z) HU, which a :class:`bundle.inferers.GuidedDistanceInferer` looks at on every slice; None: the
             outlines follow the mask alone.
 
@@ -82,7 +82,7 @@ def carry_labels(
         labels: (X, Y, Z) whole numbers, 0 outside, drawn on some slices.
         positions: (Z,) mm of the slices, ascending.
         spacing: in-plane spacing (x, y) in mm.
-        method: a shape inferer.
+        method: a mask method.
         image: see :func:`carry_mask`.
 
     Returns:
@@ -117,7 +117,7 @@ def carry_labels(
 def threshold_nodule(
     hu: np.ndarray, centre: np.ndarray, spacing: np.ndarray, threshold_hu: float, size_mm: np.ndarray
 ) -> np.ndarray:
-    """What is brighter than a threshold and hangs together with the brightest place near a centre.
+    """What is brighter than a threshold and is connected to the brightest voxel near a centre.
 
     A start for drawing, not a segmentation: vessels and chest wall that touch the nodule are in it, as far as an
     ellipsoid that fills the region.

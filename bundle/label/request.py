@@ -18,7 +18,7 @@ from bundle.errors import InputError
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import names_of
 
-SHAPE_METHODS = names_of("shape")
+MASK_METHODS = names_of("mask")
 # where MONAI Label's folder of studies keeps what was drawn, newest kind first
 LABEL_TAGS = ("final", "original")
 INT16_HU = (-32768, 32767)
@@ -32,7 +32,7 @@ class Request:
         image: file or folder on the server.
         mask: file with what was drawn on some slices, if there is one.
         answer: "image" or "mask".
-        method: what fills the gap; for the answer "mask" a shape method.
+        method: what fills the gap; for the answer "mask" a mask method.
         epochs: of a fit.
         center: (x, y, z), or None.
         center_unit: "mm" (RAS) or "voxel" (of the stored file).
@@ -76,7 +76,7 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
     eight_bits = dtype == "uint8"
     if answer == "auto":
         # viewers show label maps and ask for them as uint8
-        answer = "mask" if eight_bits or method in SHAPE_METHODS else "image"
+        answer = "mask" if eight_bits or method in MASK_METHODS else "image"
     if answer not in ("image", "mask"):
         raise InputError(f"answer is {answer!r}, expected 'image', 'mask' or 'auto'")
     dtype = dtype or ("uint8" if answer == "mask" else "float32")
@@ -84,9 +84,9 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
         raise InputError(f"HU don't fit into result_dtype {dtype}: ask for answer 'mask', or for float32 or int16")
     if not holds(dtype, 1):
         raise InputError(f"result_dtype is {dtype!r}, expected a number format such as uint8, int16 or float32")
-    if answer == "image" and method in SHAPE_METHODS:
+    if answer == "image" and method in MASK_METHODS:
         raise InputError(f"method {method} carries masks, not brightness: ask for answer 'mask' or another method")
-    if answer == "mask" and method not in SHAPE_METHODS:
+    if answer == "mask" and method not in MASK_METHODS:
         method = "signed_distance"
     unit = str(data.get("center_unit") or "mm")
     if unit not in ("mm", "voxel"):

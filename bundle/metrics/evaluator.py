@@ -1,7 +1,7 @@
 """Measure one reconstruction of one nodule: every row that it adds to ``metrics.csv``.
 
 Density methods, which give normalised brightness, are measured radiometrically, and geometrically by thresholding
-them in HU within the true mask dilated by 3 mm; shape methods, which give a mask, only geometrically, with no
+them in HU within the true mask dilated by 3 mm; mask methods, which give a mask, only geometrically, with no
 threshold.
 
 The defaults are the protocol of the paper's text. Its author's code measures otherwise in five points, each
@@ -41,22 +41,22 @@ class NoduleEvaluator:
             :mod:`bundle.metrics.table`.
         geometric: metrics of shape by their name, e.g. ``{"dsc": DiceScore(), "hd_mm": HausdorffMM()}``; None: as
             above. Those that need the whole volume are measured on all slices only.
-        thresholds: HU that a density reconstruction is thresholded at.
+        thresholds: HU that a reconstructed image is thresholded at.
         roi_margin_mm: radius of the ball that the true mask is dilated by, to threshold within.
         hu_decimals: HU are rounded to so many decimals before a threshold, so that a voxel exactly at it is
             not decided by floating-point noise.
         brightness_range: what the radiometric metrics call 1. "window": the HU window; the truth is clipped
             to it. "truth" (published): the range of the truth over the very voxels measured, for each region
             its own; the truth isn't clipped, while reconstructions are.
-        density_slices: (axis, stride) or None. None: density methods are measured on the slices that were
+        density_slices: (axis, stride) or None. None: image methods are measured on the slices that were
             left out. (2, 5) (published): on the axial slices that are no multiple of 5, whichever axis was
             decimated.
         spacing_convention: "voxel": the spacing of the volume. "thickness_on_rows" (published): in all that
             is in mm, the nominal slice thickness stands for the spacing of rows (y), the pixel spacing for
             that of slices.
-        shape_stack: whether shape methods are measured, also by the metrics that need the whole volume, on
+        shape_stack: whether mask methods are measured, also by the metrics that need the whole volume, on
             the unobserved slices stacked without the gaps between them (published).
-        truth_beyond: whether shape methods are given the truth beyond the last observed slice (published).
+        truth_beyond: whether mask methods are given the truth beyond the last observed slice (published).
 
     Example:
         >>> from bundle.metrics import DiceScore, RegionMAE
@@ -103,8 +103,8 @@ class NoduleEvaluator:
 
         Args:
             truth: of the nodule.
-            image: (X, Y, Z) normalised to [0, 1], of a density method.
-            mask: (X, Y, Z), > 0 is inside, of a shape method.
+            image: (X, Y, Z) normalised to [0, 1], of an image method.
+            mask: (X, Y, Z), > 0 is inside, of a mask method.
 
         Returns:
             the rows of :meth:`expected_rows`, with values; nan where undefined, see
@@ -123,23 +123,23 @@ class NoduleEvaluator:
             rows += self._shape_rows(truth, truth.volume("reconstructed mask", mask) > 0)
         return rows
 
-    def expected_rows(self, kind: Literal["density", "shape"]) -> list[Row]:
+    def expected_rows(self, kind: Literal["image", "mask"]) -> list[Row]:
         """List the rows that a method of this kind gives, each with the value nan: for a method that failed.
 
         Example:
             >>> from bundle.metrics import DiceScore
-            >>> len(NoduleEvaluator({}, {"dsc": DiceScore()}).expected_rows("density"))
+            >>> len(NoduleEvaluator({}, {"dsc": DiceScore()}).expected_rows("image"))
             15
         """
-        if kind == "shape":
+        if kind == "mask":
             return filled(self._geometric_places(None))
-        if kind != "density":
-            raise InputError(f'a method of kind "{kind}" is unknown: give "density" or "shape"')
+        if kind != "image":
+            raise InputError(f'a method of kind "{kind}" is unknown: give "image" or "mask"')
         thresholded = [place for threshold in self.thresholds for place in self._geometric_places(threshold)]
         return filled([*region_places(RADIOMETRIC_SLICES, self.radiometric), *thresholded])
 
     def masks(self, truth: Truth, image: np.ndarray) -> dict[float, np.ndarray]:
-        """The masks of a density reconstruction that are measured, (X, Y, Z) bool, by threshold in HU."""
+        """The masks of a reconstructed image that are measured, (X, Y, Z) bool, by threshold in HU."""
         roi = roi_mask(truth.mask, self._spacing(truth), self.roi_margin_mm)
         hu = exact_hu(image, self.hu_decimals)
         return {threshold: threshold_mask(hu, threshold, roi) for threshold in self.thresholds}

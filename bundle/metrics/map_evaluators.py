@@ -80,7 +80,7 @@ class TextureEvaluator:
         return self._rows(truth, self.true_hu(truth.hu))
 
     def expected_rows(self) -> list[Row]:
-        """List the rows of a density method, each with the value nan: for a method that failed.
+        """List the rows of an image method, each with the value nan: for a method that failed.
 
         Example:
             >>> from bundle.metrics import RegionSD

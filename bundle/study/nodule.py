@@ -221,7 +221,7 @@ class NoduleWork:
 
     def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
-        measured = self.texture if inferer.kind == "density" else None
+        measured = self.texture if inferer.kind == "image" else None
         outcome.texture[name] = [] if measured is None else measured.expected_rows()
         outcome.failures[name] = reason
 

@@ -135,14 +135,14 @@ def test_without_brightness_to_look_at_it_says_so():
     assert not GuidedDistanceInferer().reconstruct(observed(image, mask, z)).notes
 
 
-@pytest.mark.parametrize("density", [LinearInferer(), LinearInferer])
-def test_any_density_method(density):
+@pytest.mark.parametrize("image_method", [LinearInferer(), LinearInferer])
+def test_any_image_method(image_method):
     image, mask, z = leaning_nodule()
     seen = observed(image, mask, z)
-    made = GuidedDistanceInferer(density, weight_mm=1.0).reconstruct(seen).mask
+    made = GuidedDistanceInferer(image_method, weight_mm=1.0).reconstruct(seen).mask
     filled = LinearInferer().reconstruct(seen).image
     assert np.array_equal(made, GuidedDistanceInferer(weight_mm=1.0).reconstruct(seen, filled).mask)
-    assert isinstance(GuidedDistanceInferer().density, PchipInferer)
+    assert isinstance(GuidedDistanceInferer().image_method, PchipInferer)
 
 
 def test_call_as_monai_does():
@@ -187,7 +187,7 @@ def test_bad_input():
     image, mask, z = leaning_nodule()
     with pytest.raises(InputError, match="weight_mm=-1"):
         GuidedDistanceInferer(weight_mm=-1)
-    with pytest.raises(InputError, match="density=SignedDistanceInferer gives no brightness"):
+    with pytest.raises(InputError, match="SignedDistanceInferer gives no image"):
         GuidedDistanceInferer(SignedDistanceInferer)
     with pytest.raises(InputError, match='give "hold", "half" or "empty"'):
         GuidedDistanceInferer(beyond="grow")

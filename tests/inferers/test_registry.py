@@ -108,7 +108,7 @@ def test_documents_list_every_method(document, option):
     listed = re.findall(r"`(\w+)`", meaning)
     assert sorted(listed) == sorted(METHODS)
     if option != "--methods":  # the methods for masks come after those for images
-        assert set(listed[len(names_of("density")) :]) == set(names_of("shape"))
+        assert set(listed[len(names_of("image")) :]) == set(names_of("mask"))
 
 
 def test_every_method_is_described():

@@ -204,7 +204,7 @@ def test_a_member_is_fitted_to_a_bounded_number_of_voxels():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"weight": 0}, "weight is 0"), ({"weight": np.inf}, "weight is inf"), ({"part": 1.2}, "part is 1.2"),
-     ({"part": -0.1}, "part is -0.1"), ({"prior": MorphologicalInferer}, "MorphologicalInferer makes masks"),
+     ({"part": -0.1}, "part is -0.1"), ({"prior": MorphologicalInferer}, "MorphologicalInferer gives no image"),
      ({"voxels": 0}, "voxels is 0")],
 )  # fmt: skip
 def test_arguments_that_make_no_sense(changes, message):

@@ -38,7 +38,7 @@ def test_layouts_and_grids(tmp_path):
         save(tmp_path / "ours" / f"{name}.nii.gz", hu, AFFINE)
     save(tmp_path / "shape" / "a_mask.nii.gz", mask, AFFINE)
     methods = {name: make() for name, make in stored_methods(tmp_path).items()}
-    assert {name: m.kind for name, m in methods.items()} == {"ours": "density", "shape": "shape"}
+    assert {name: m.kind for name, m in methods.items()} == {"ours": "image", "shape": "mask"}
     np.testing.assert_allclose(methods["ours"].read("a", hu.shape, AFFINE).image, to_unit(hu.astype(float)))
     np.testing.assert_array_equal(methods["shape"].read("a", hu.shape, AFFINE).mask, mask > 0)
     # a crop of the stored grid

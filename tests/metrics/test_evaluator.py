@@ -130,14 +130,14 @@ def test_expected_rows_name_the_same_places(evaluator):
 
     density = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
     shape = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=mask)
-    assert places(density) == places(evaluator.expected_rows("density"))
-    assert places(shape) == places(evaluator.expected_rows("shape"))
+    assert places(density) == places(evaluator.expected_rows("image"))
+    assert places(shape) == places(evaluator.expected_rows("mask"))
     assert len(density) == 2 * 2 * 4 + 5 * (2 * 3 + 1)
     assert len(shape) == 2 * 3 + 1
-    assert all(math.isnan(row["value"]) for row in evaluator.expected_rows("density"))
+    assert all(math.isnan(row["value"]) for row in evaluator.expected_rows("image"))
     both = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), image, mask)
     assert places(both) == places(density) + places(shape)
-    with pytest.raises(InputError, match="density"):
+    with pytest.raises(InputError, match="image"):
         evaluator.expected_rows("densty")
 
 

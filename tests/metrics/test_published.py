@@ -167,7 +167,7 @@ def test_shape_methods_can_be_measured_on_the_stack_of_unobserved_slices():
     assert found == _value(stacked, "all", "roi", None, "hd_mm")
     plain = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=moved)
     assert _value(rows, "all", "roi", None, "hd_mm") == _value(plain, "all", "roi", None, "hd_mm")
-    assert len(rows) == len(plain) + 1 == len(evaluator.expected_rows("shape"))
+    assert len(rows) == len(plain) + 1 == len(evaluator.expected_rows("mask"))
 
 
 def test_shape_methods_can_be_given_the_truth_beyond_the_last_observed_slice():

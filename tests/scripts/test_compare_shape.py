@@ -1,4 +1,4 @@
-"""The script that compares shape methods on outlines alone: who is left out, its figures, the ends it measures."""
+"""The script that compares mask methods on outlines alone: who is left out, its figures, the ends it measures."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from helpers.configs import make_study
 from helpers.nodules import ROOT, small_nodule, write_nodule
 from monai.bundle import ConfigParser
 
-from bundle.inferers import load_calibration, read_calibrations
+from bundle.inferers import read_calibrations
 from bundle.report.tidy import read_rows
 
 CONFIGS = [str(ROOT / "configs" / f"{name}.json") for name in ("study", "calibrate")]
@@ -92,7 +92,7 @@ def test_the_numbers_are_those_of_the_nodules_at_hand(data, tmp_path):
     made = UnsureInferer().reconstruct(ObservedSlices(truth[..., ::5], None, z[::5], z))
     unseen = z % 5 > 0
     off, raw = np.abs(made.image - truth), made.error
-    found = load_calibration("unsure", output)
+    found = read_calibrations(output)["unsure"]
     # the last slice, 16, lies beyond the last observed one, 15
     last, others = np.s_[..., 16:], np.s_[..., unseen & (z < 16)]
     ratios = [off[part].mean() / raw[part].mean() for part in (last, others)]

@@ -153,7 +153,7 @@ def test_stored_maps_of_other_software(tmp_path):
     save(tmp_path / "shape" / "a_mask.nii.gz", mask, affine)
     save(tmp_path / "shape" / "a_uncertainty.nii.gz", error, affine)
     methods = {name: make() for name, make in stored_methods(tmp_path).items()}
-    assert {name: m.kind for name, m in methods.items()} == {"ours": "density", "shape": "shape"}
+    assert {name: m.kind for name, m in methods.items()} == {"ours": "image", "shape": "mask"}
     ours = methods["ours"]
     ours.calibration = Calibration(7.0, (0.9,), (2.0,))  # gives intervals; what is on disk is scaled
     np.testing.assert_allclose(ours.read("a", hu.shape, affine).error, error / 1400, rtol=1e-6)

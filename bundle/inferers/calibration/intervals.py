@@ -117,25 +117,6 @@ def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibrat
         ) from fault
 
 
-def load_calibration(method: str, path: str | Path = UNCERTAINTY_FILE) -> Calibration:
-    """The calibration of one method, to give to an inferer as ``inferer.calibration``.
-
-    Args:
-        method: its name.
-        path: as for :func:`read_calibrations`.
-
-    Raises:
-        InputError: as :func:`read_calibrations`, or the file has none of this method.
-    """
-    known = read_calibrations(path)
-    if method not in known:
-        raise InputError(
-            f"{path} has no calibration of {method} (it has those of {', '.join(known) or 'no method'}): "
-            "make it by configs/calibrate.json"
-        )
-    return known[method]
-
-
 def check_errors(errors: np.ndarray) -> None:
     """Refuse errors that are negative, nan or infinite.
 

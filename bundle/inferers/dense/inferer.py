@@ -103,12 +103,12 @@ class DenseInferer(Inferer):
         """Reconstruct a batch.
 
         Args:
-            inputs: (B, C, X, Y, K) MetaTensor: channel 0 HU, channel 1, for shape methods, a label map; slices along
+            inputs: (B, C, X, Y, K) MetaTensor: channel 0 HU, channel 1, for mask methods, a label map; slices along
                 the last axis. All of a batch have the slices of the first.
             network: see ``from_network``.
 
         Returns:
-            (B, 1, X, Y, Z) MetaTensor, float32 HU, or labels from a shape method: the first slice where the input's
+            (B, 1, X, Y, Z) MetaTensor, float32 HU, or labels from a mask method: the first slice where the input's
             first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
             ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it;
             ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
@@ -116,7 +116,7 @@ class DenseInferer(Inferer):
 
         Raises:
             InputError: an unknown method, a spacing of 0 or less, no affine, another number of axes, fewer than two
-                slices, or a shape method without a mask.
+                slices, or a mask method without a mask.
         """
         name = chosen_names([self.method], list(self.methods), "method")[0]
         made = self.methods[name]
@@ -160,11 +160,11 @@ class DenseInferer(Inferer):
             step,
         )
         data = volume.as_tensor().detach().cpu().numpy()
-        if method.kind == "shape" and len(data) < 2:
+        if method.kind == "mask" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         padding = volume.meta.get("padding_hu")
         self.notes, error = [], None
-        if method.kind == "shape":
+        if method.kind == "mask":
             if method.reads_image:
                 template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
             dense = self._carried(data[1], template, method, name)
@@ -180,14 +180,14 @@ class DenseInferer(Inferer):
         new = affine.copy()
         new[:3, 2] *= step / spacing[2]
         meta = {
-            "content": "hu" if method.kind == "density" else "mask",
+            "content": "hu" if method.kind == "image" else "mask",
             "slice_positions": targets,
             "observed_positions": positions,
             "observed_kept": self.keep_observed,
             "spatial_shape": np.array(dense.shape),
             "original_affine": new,
             "notes": "\n".join(dict.fromkeys([*notes_of(volume), *self.notes])),
-            "nodules": json.dumps(sizes_of(dense, [*spacing[:2], step]) if method.kind == "shape" else None),
+            "nodules": json.dumps(sizes_of(dense, [*spacing[:2], step]) if method.kind == "mask" else None),
         } | ({} if error is None else {"expected_error": error})
         return MetaTensor(torch.from_numpy(dense)[None], affine=torch.from_numpy(new), meta=meta)
 
@@ -221,7 +221,7 @@ class DenseInferer(Inferer):
         network: Any,
         padding: float | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Run the method tile by tile; (X, Y, Z) float32 brightness and its expected error."""
+        """Run the method tile by tile; (X, Y, Z) float32 intensities and its expected error."""
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
         parts = tiles(data.shape[:2], self.tile, overlap)
         shape = (*data.shape[:2], len(template.targets))
@@ -248,17 +248,17 @@ class DenseInferer(Inferer):
     def _reconstruct(
         self, method: SliceInferer, hu: np.ndarray, template: ObservedSlices, network: Any, padding: float | None
     ) -> Reconstruction:
-        """One tile, (X, Y, K) HU; its brightness is not clipped."""
+        """One tile, (X, Y, K) HU; its intensities are not clipped."""
         if padding is not None and (padded := hu == padding).any():
             hu = filled(hu, padded, HU_MIN)
-        brightness, free = to_unit(hu, clip=False), method.unclipped()
+        intensities, free = to_unit(hu, clip=False), method.unclipped()
         if free is not None:
-            return free.reconstruct(dataclasses.replace(template, image=brightness))
+            return free.reconstruct(dataclasses.replace(template, image=intensities))
         if self.from_network and network is not None and isinstance(method, ImplicitInferer):
             method = copy.copy(method)
             method.network = lambda: copy.deepcopy(network)
-        result = method.reconstruct(dataclasses.replace(template, image=brightness.clip(0, 1)))
-        columns, added = outside_window(brightness, template.positions, template.targets)
+        result = method.reconstruct(dataclasses.replace(template, image=intensities.clip(0, 1)))
+        columns, added = outside_window(intensities, template.positions, template.targets)
         if columns.any():
             assert result.image is not None
             result.image = np.array(result.image, dtype=np.float64)
@@ -277,7 +277,7 @@ def _finish(
     """To HU in place, a slice at a time.
 
     Args:
-        dense: (X, Y, Z) brightness.
+        dense: (X, Y, Z) intensities.
         observed: (X, Y, K) HU.
         kept: (Z,) index of the observed slice that is taken as it was, or -1.
         nearest: (Z,) index of the one whose padding a new slice has.

@@ -1,6 +1,6 @@
 """All HU of a scan, for methods that know the study's window alone, and padding that stays padding.
 
-Vocabulary: *brightness* is HU scaled as in :mod:`bundle.transforms.hu`, here not clipped: what lies in the window is
+Vocabulary: *intensity* is HU scaled as in :mod:`bundle.transforms.hu`, here not clipped: what lies in the window is
 from 0 to 1. *Padding* fills an image outside of the scanned circle; see :mod:`bundle.data.intensity`.
 """
 
@@ -11,14 +11,14 @@ import numpy as np
 from bundle.inferers.interpolation.splines import held, pchip
 
 
-def outside_window(brightness: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def outside_window(intensity: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What interpolation has outside of the window, to be added to what a method made of the clipped slices.
 
     The method's own part, its residual, stays within the window; under it lies PCHIP of all HU instead of PCHIP of the
     clipped ones. Where all slices are within the window this is 0.
 
     Args:
-        brightness: (X, Y, K) of the observed slices, not clipped.
+        intensity: (X, Y, K) of the observed slices, not clipped.
         positions: (K,) mm.
         targets: (Z,) mm.
 
@@ -30,8 +30,8 @@ def outside_window(brightness: np.ndarray, positions: np.ndarray, targets: np.nd
         >>> columns.tolist(), added.tolist()
         ([[False, True]], [[1.0]])
     """
-    columns = np.asarray(((brightness < 0) | (brightness > 1)).any(axis=2))
-    within, places = brightness[columns], held(positions, targets)
+    columns = np.asarray(((intensity < 0) | (intensity > 1)).any(axis=2))
+    within, places = intensity[columns], held(positions, targets)
     # a few columns at a time: scipy keeps four coefficients for each piece of each
     added = [
         pchip(some, positions, places) - pchip(some.clip(0, 1), positions, places)

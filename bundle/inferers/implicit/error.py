@@ -32,7 +32,7 @@ class RawError:
         spread: a, of the standard deviation over the members.
         disagreement: b, of the difference of the neighbouring observed slices.
         edge: c, of the in-plane gradient, in mm.
-        floor: d, normalised brightness.
+        floor: d, normalised intensity.
         power: of 4 f (1 - f).
         smooth_mm: sd in plane of the Gaussian before the difference and in the gradient.
 

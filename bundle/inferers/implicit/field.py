@@ -115,7 +115,7 @@ class NoduleField:
     guide: Guide | None = None
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
-        """Brightness at any places.
+        """Intensity at any places.
 
         Args:
             places: (N, 3) mm, from the centre of the first voxel along x and y, and as the observed positions along z.

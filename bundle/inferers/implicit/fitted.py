@@ -25,7 +25,6 @@ class FittedInferer(SliceInferer):
         device: where to fit; None: the first GPU if there is one, else the CPU.
     """
 
-    kind = "density"
     in_plane = True
 
     def __init__(self, options: FitOptions, device: str | None) -> None:

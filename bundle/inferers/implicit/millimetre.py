@@ -43,7 +43,7 @@ class EnsembleOptions:
         hidden_layers: sine layers after the first.
         omega_0: frequency factor of the sine layers.
         learning_rate: of the first epoch.
-        batch_size: places a step.
+        batch_size: coordinates a step.
         voxels: most observed voxels that a member is fitted to, and most of a guide's, drawn at random for each; bounds
             the time. None: all.
 
@@ -198,7 +198,7 @@ def samples(
         seed: draws the voxels.
 
     Returns:
-        (N, 3) places in mm, (N,) brightness and (N,) weights, float32.
+        (N, 3) places in mm, (N,) intensities and (N,) weights, float32.
 
     Example:
         >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.0, 4.0]), np.arange(5.0))

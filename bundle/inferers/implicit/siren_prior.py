@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from bundle.errors import InputError
-from bundle.inferers.base import SliceInferer
+from bundle.inferers.base import SliceInferer, checked_image_method
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField
 from bundle.inferers.implicit.millimetre import RAW_ERROR, EnsembleOptions, MillimetreSirenInferer
@@ -94,9 +94,7 @@ class PriorSirenInferer(MillimetreSirenInferer):
             raise InputError(f"weight is {weight!r}, expected a number above 0, where an observed voxel has 1")
         if not 0 <= part <= 1:
             raise InputError(f"part is {part!r}, expected a number from 0 to 1")
-        self.prior = prior if isinstance(prior, SliceInferer) else prior()
-        if self.prior.kind != "density":
-            raise InputError(f"{type(self.prior).__name__} makes masks: give a prior that makes brightness")
+        self.prior = checked_image_method(prior)
         self.weight = float(weight)
         self.part = float(part)
 

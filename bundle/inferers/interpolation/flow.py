@@ -3,7 +3,7 @@
 Vocabulary: the *flow* of two neighbouring observed slices is the in-plane shift, in voxels, that takes each point of
 the lower to its counterpart in the upper. It is found by TV-L1 optical flow in both directions, and the two are
 averaged, so that a volume turned upside down gives the same result upside down. A *trajectory* goes through a voxel of
-a target slice and along the flow through up to four observed slices around it; brightness is interpolated by a cubic
+a target slice and along the flow through up to four observed slices around it; intensity is interpolated by a cubic
 on the four values found there.
 
 Source: Zach, Pock and Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007, as
@@ -33,10 +33,10 @@ def flow_between(
     """Find the in-plane shift from one slice to the next, the same in both directions but for its sign.
 
     Args:
-        lower: (X, Y) normalised brightness.
+        lower: (X, Y) normalised intensity.
         upper: (X, Y), the slice above.
         spacing: in-plane spacing (x, y) in mm.
-        attachment: of TV-L1: larger follows brightness, smaller is smoother.
+        attachment: of TV-L1: larger follows intensity, smaller is smoother.
         tightness: of TV-L1: how closely its two alternating solutions are tied.
 
     Returns:
@@ -139,7 +139,7 @@ class FlowInferer(SliceInferer):
     and in the tumour. A monotone cubic (PCHIP) along the trajectories was no better there.
 
     Args:
-        attachment: of TV-L1: larger follows brightness, smaller is smoother.
+        attachment: of TV-L1: larger follows intensity, smaller is smoother.
         tightness: of TV-L1.
         end_curvature: see :func:`along_trajectories`.
 
@@ -149,7 +149,6 @@ class FlowInferer(SliceInferer):
         (8, 8, 11)
     """
 
-    kind = "density"
     in_plane = True
 
     def __init__(self, attachment: float = 6.0, tightness: float = 0.3, end_curvature: float = 0.5) -> None:

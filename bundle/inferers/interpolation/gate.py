@@ -50,7 +50,7 @@ def gate(
     """Mix candidates by the density of their mean.
 
     Args:
-        candidates: N arrays of one shape, normalised brightness.
+        candidates: N arrays of one shape, normalised intensity.
         densities: (D,) HU, ascending.
         weights: (D, N), each row of sum 1.
 
@@ -90,7 +90,6 @@ class GateInferer(SliceInferer):
         (8, 8, 11)
     """
 
-    kind = "density"
     in_plane = True
 
     def __init__(self, densities: Sequence[float] = DENSITIES_HU, weights: Sequence[Sequence[float]] = WEIGHTS) -> None:

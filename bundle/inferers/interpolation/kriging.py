@@ -1,4 +1,4 @@
-"""Fill the gap by ordinary kriging: the best linear guess, given how brightness varies with distance.
+"""Fill the gap by ordinary kriging: the best linear guess, given how intensity varies with distance.
 
 Vocabulary: the *variogram* of a volume is half the mean squared difference of two voxels, as a function of their
 distance in mm. Between thick slices it can't be measured along z, but within the observed slices it can: so it is
@@ -32,7 +32,7 @@ class Variogram:
     """The stable model, ``nugget + sill (1 - exp(-(h / range_mm) ** power))`` for h > 0 and 0 at h = 0.
 
     Attributes:
-        nugget: variance of noise that no distance explains, normalised brightness squared.
+        nugget: variance of noise that no distance explains, normalised intensity squared.
         sill: variance of the rest.
         range_mm: distance in mm at which 63 % of the sill is reached.
         power: above 0, below 2; 1 is the exponential model.
@@ -249,7 +249,6 @@ class KrigingInferer(SliceInferer):
         (8, 8, 11)
     """
 
-    kind = "density"
     in_plane = True
 
     def __init__(self, half: int = 2, z_scale: float = 0.7) -> None:

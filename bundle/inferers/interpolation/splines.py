@@ -104,8 +104,6 @@ def _rows(array: np.ndarray) -> np.ndarray:
 class _InterpolationInferer(SliceInferer):
     """What the interpolations share: the checks, the ends, the clipping, the note on a lower order."""
 
-    kind = "density"
-
     def __init__(self, beyond: Beyond, clip: bool = True) -> None:
         super().__init__()
         if beyond not in get_args(Beyond):

@@ -92,7 +92,6 @@ class PriorInferer(SliceInferer):
         array([0.    , 0.3125, 1.    ], dtype=float32)
     """
 
-    kind = "density"
     in_plane = True
 
     def __init__(

@@ -132,15 +132,15 @@ def _emptied_beyond(masks: np.ndarray, fraction: np.ndarray, beyond: Beyond) -> 
     return masks
 
 
-class ShapeInferer(SliceInferer):
-    """What all shape inferers share: the check of what they are given, and the note on an unseen nodule.
+class MaskInferer(SliceInferer):
+    """What all mask methods share: the check of what they are given, and the note on an unseen nodule.
 
     Args:
         beyond: before the first and after the last observed slice: "hold" the nearest mask, go on for less than "half"
             a gap, or leave it "empty".
     """
 
-    kind = "shape"
+    kind = "mask"
 
     def __init__(self, beyond: Beyond = "half") -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class ShapeInferer(SliceInferer):
         raise NotImplementedError
 
 
-class MorphologicalInferer(ShapeInferer):
+class MorphologicalInferer(MaskInferer):
     """The paper's geometric baseline, Eq. 3; see :func:`morphological`.
 
     Args:
@@ -194,7 +194,7 @@ class MorphologicalInferer(ShapeInferer):
         return morphological(masks, observed.positions, observed.targets, self.beyond)
 
 
-class SignedDistanceInferer(ShapeInferer):
+class SignedDistanceInferer(MaskInferer):
     """Shape-based interpolation of Raya and Udupa (1990); see :func:`signed_distance`.
 
     Args:

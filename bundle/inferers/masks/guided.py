@@ -1,14 +1,14 @@
-"""Interpolate masks with a look at the brightness: outlines move towards where the tissue changes.
+"""Interpolate masks with a look at the image: outlines move towards where the tissue changes.
 
 Vocabulary: the *contrast* of a voxel says whether it looks like the nodule (1) or like its surroundings (-1), as both
 look in the observed slices; 0 is half-way. The *weight* is how far in mm a voxel that looks all nodule draws the
 outline outwards, or one that looks all lung inwards.
 
-The brightness between observed slices is itself reconstructed, by any density method. That bounds what it can say:
+The image between observed slices is itself reconstructed, by any image method. That bounds what it can say:
 with the weight below, chosen on readers' consensus masks of nodules of LIDC-IDRI from patients that are neither in the
 study's cohort nor set aside for checking, it adds .004 to the Dice score and takes .03 mm off the Hausdorff distance,
-and as much on the patients set aside; PCHIP, kriging and the density gate serve alike. With the true brightness, were
-it known, the same weight would add .016 and take off .08 mm. Where the nodule ends, it doesn't tell: the brightness of
+and as much on the patients set aside; PCHIP, kriging and the density gate serve alike. With the true image, were it
+known, the same weight would add .016 and take off .08 mm. Where the nodule ends, it doesn't tell: the intensity of
 the last section and of the empty slice next to it came no nearer to the true end than areas alone. A larger weight lets
 vessels and the chest wall into the mask.
 """
@@ -20,9 +20,9 @@ from collections.abc import Callable
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.inferers.base import SliceInferer, checked_image
+from bundle.inferers.base import SliceInferer, checked_image, checked_image_method
 from bundle.inferers.interpolation.splines import PchipInferer
-from bundle.inferers.masks.distance import Beyond, ShapeInferer, signed_depth
+from bundle.inferers.masks.distance import Beyond, MaskInferer, signed_depth
 from bundle.inferers.masks.sphere import sphere_distance
 from bundle.slices import ObservedSlices, Reconstruction
 
@@ -38,12 +38,12 @@ def tissue_contrast(
 ) -> np.ndarray | None:
     """Tell voxels that look like the nodule from those that look like its surroundings.
 
-    The median brightness of the nodule in the observed slices is 1, that of the 4 mm around it -1, linear between them
+    The median intensity of the nodule in the observed slices is 1, that of the 4 mm around it -1, linear between them
     and clipped.
 
     Args:
-        image: (X, Y, Z) brightness to judge, normalised.
-        seen: (X, Y, K) brightness of the observed slices, normalised.
+        image: (X, Y, Z) intensities to judge, normalised.
+        seen: (X, Y, K) intensity of the observed slices, normalised.
         masks: (X, Y, K) bool, their masks.
         spacing: in-plane spacing (x, y) in mm.
 
@@ -70,19 +70,19 @@ def tissue_contrast(
     return np.clip((np.asarray(image, dtype=np.float64) - (nodule + lung) / 2) / half, -1, 1)
 
 
-class GuidedDistanceInferer(ShapeInferer):
-    """Shape-based interpolation with a sphere's areas, guided by the brightness.
+class GuidedDistanceInferer(MaskInferer):
+    """Shape-based interpolation with a sphere's areas, guided by the image.
 
     The masks are those of :func:`bundle.inferers.sphere_distance`, whose outlines are moved by ``weight_mm`` times the
-    contrast (:func:`tissue_contrast`) of a density reconstruction of the same observed slices.
+    contrast (:func:`tissue_contrast`) of a reconstructed image of the same observed slices.
 
     Args:
-        density: the density method to look at, or what makes it; None: PCHIP.
-        weight_mm: how far the brightness moves an outline at most; 0: not at all.
+        image_method: the image method to look at, or what makes it.
+        weight_mm: how far the image moves an outline at most; 0: not at all.
         beyond: see :func:`bundle.inferers.sphere_distance`.
 
     Raises:
-        InputError: a weight below 0, or a ``density`` that gives no brightness.
+        InputError: a weight below 0, or an ``image_method`` that gives no image.
 
     Example:
         >>> masks = np.zeros((9, 9, 2), bool)
@@ -99,30 +99,27 @@ class GuidedDistanceInferer(ShapeInferer):
 
     def __init__(
         self,
-        density: SliceInferer | Callable[[], SliceInferer] | None = None,
+        image_method: SliceInferer | Callable[[], SliceInferer] = PchipInferer,
         weight_mm: float = WEIGHT_MM,
         beyond: Beyond = "half",
     ) -> None:
         super().__init__(beyond)
-        made = PchipInferer() if density is None else density if isinstance(density, SliceInferer) else density()
-        if not isinstance(made, SliceInferer) or made.kind != "density":
-            raise InputError(f"density={type(made).__name__} gives no brightness: give a density method, such as pchip")
         if not (np.isfinite(weight_mm) and weight_mm >= 0):
             raise InputError(f"weight_mm={weight_mm} can't move an outline: give mm, 0 or more")
-        self.density = made
+        self.image_method = checked_image_method(image_method)
         self.weight_mm = float(weight_mm)
 
     def reconstruct(self, observed: ObservedSlices, image: np.ndarray | None = None) -> Reconstruction:
         """Reconstruct the mask at every target.
 
         Args:
-            observed: the observed masks and their brightness.
-            image: (X, Y, Z) brightness at the targets where it is known, normalised, to look at instead of the
-                density method's: for a CT of which only some slices were outlined.
+            observed: the observed masks and their image.
+            image: (X, Y, Z) intensities at the targets where it is known, normalised, to look at instead of the
+                image method's: for a CT of which only some slices were outlined.
 
         Returns:
             ``mask`` (X, Y, Z) bool; empty, with a note, if no observed slice meets the nodule. A note also says where
-            the brightness could not be looked at, so that the mask is that of the distances alone.
+            the image could not be looked at, so that the mask is that of the distances alone.
 
         Raises:
             InputError: there is no mask, or nan in the image.
@@ -133,7 +130,7 @@ class GuidedDistanceInferer(ShapeInferer):
             notes.append("no image was given: the outlines follow the observed masks alone")
         elif masks.any() and self.weight_mm:
             seen = checked_image(observed, "guided distances")
-            image = self.density.reconstruct(observed).image if image is None else image
+            image = self.image_method.reconstruct(observed).image if image is None else image
             assert image is not None
             shift = tissue_contrast(image, seen, masks, observed.spacing)
             if shift is None:

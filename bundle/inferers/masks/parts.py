@@ -1,6 +1,6 @@
 """Several nodules in one mask: each label, and each connected part of it, carried by itself.
 
-Vocabulary: a *part* is what hangs together of one label, within a slice by its voxels (diagonals count) and from one
+Vocabulary: a *part* is what is connected of one label, within a slice by its voxels (diagonals count) and from one
 drawn slice to the next by what lies over each other; an outline with nothing over it belongs to the nearest one of the
 next slice within ``REACH_MM``. Without that, one nodule's outline would depend on where the others lie.
 """

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bundle.inferers.masks.distance import Beyond, ShapeInferer, signed_depth
+from bundle.inferers.masks.distance import Beyond, MaskInferer, signed_depth
 from bundle.slices import ObservedSlices, bracket, held
 
 # an end reaches this part of the gap towards a slice without mask at most, and this part beyond the observed slices
@@ -168,7 +168,7 @@ def _levelled(field: np.ndarray, count: int) -> np.ndarray:
     return field - (last + outside.max()) / 2 if outside.size else field - last
 
 
-class SphereDistanceInferer(ShapeInferer):
+class SphereDistanceInferer(MaskInferer):
     """Shape-based interpolation whose sections are as large as a sphere's; see :func:`sphere_distance`.
 
     Args:

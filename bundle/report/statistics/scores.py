@@ -23,7 +23,7 @@ from bundle.report.statistics.tests import bootstrap_interval, paired_difference
 from bundle.report.tidy import summarise
 
 # what looks at no other patient; of those, the ones that are in the study
-BASELINES = names_of("density", sees_patients=False)
+BASELINES = names_of("image", sees_patients=False)
 BOTH = "both"
 SHAPE_PLACES = (("unobserved", "dsc"), ("all", "dsc"), ("all", "hd_mm"), ("unobserved", "arve"))
 ROUNDING = 1e-7
