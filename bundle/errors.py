@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from bundle.stopping import stoppable
+
 
 class InputError(ValueError):
     """A user's mistake or a nodule that can't be used, told in one sentence.
@@ -48,6 +50,8 @@ def mistake_behind(fault: BaseException) -> InputError | None:
 def exit_on_mistake(run: Callable[[], Any]) -> Any:
     """Call ``run``; end the program with one sentence and exit status 1 if the user made a mistake.
 
+    Ctrl-C and SIGTERM end it with one line too, see :func:`bundle.stopping.stoppable`.
+
     Example:
         >>> exit_on_mistake(lambda: 42)
         42
@@ -56,7 +60,8 @@ def exit_on_mistake(run: Callable[[], Any]) -> Any:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without the sign must not end a run
     try:
-        return run()
+        with stoppable("stopped: what was finished is kept, give the same command again to go on"):
+            return run()
     except Exception as fault:
         mistake = mistake_behind(fault)
         if mistake is None:

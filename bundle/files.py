@@ -1,6 +1,7 @@
 """Files and folders that are there whole or not at all, and text that is utf-8 whatever the locale.
 
-What is written gets a temporary name beside its place, ``.<process>-<name>``, and takes its place by one rename.
+What is written gets a temporary name beside its place, ``.<process>-<number>-<name>``, and takes its place by one
+rename.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -41,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     temporary = _beside(path)
     try:
-        with _told(path):
+        with told_as_output(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
             os.replace(temporary, path)
@@ -72,9 +74,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     temporary = _beside(path)
     try:
-        with _told(path):
+        with told_as_output(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process of this number
             temporary.mkdir()
             yield temporary
             if path.is_dir():
@@ -123,7 +124,7 @@ def save_torch(path: Path, state: Any) -> None:
 
 def _beside(path: Path) -> Path:
     # the suffix stays last: some writers choose the format by it
-    return path.with_name(f".{os.getpid()}-{path.name}")
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(3)}-{path.name}")
 
 
 def file_digest(path: Path) -> str:
@@ -175,10 +176,20 @@ def folder_name(name: str, what: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told_as_output(path: Path) -> Iterator[None]:
+    """Tell what the system says against writing ``path`` as one sentence.
+
+    Raises:
+        OutputError: the disk is full, or the folder can't be written.
+
+    Example:
+        >>> with told_as_output(Path("a.csv")):
+        ...     pass
+    """
     try:
         yield
     except OSError as fault:
         raise OutputError(
-            f"{path} can't be written ({fault.strerror or fault}): make room, or choose a folder you may write to"
+            f"{path} can't be written ({fault.strerror or fault}): make room, or choose a folder you may write to, "
+            "then give the command again"
         ) from fault

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bundle.errors import InputError
+from bundle.errors import OutputError
 from bundle.files import file_digest, folder_name, whole_folder, write_text
 
 
@@ -89,7 +89,7 @@ class ResultStore:
         root: made if it is absent.
 
     Raises:
-        InputError: the folder can't be made or written.
+        OutputError: the folder can't be made or written.
 
     Example:
         >>> store = ResultStore(tempfile.mkdtemp())
@@ -106,7 +106,7 @@ class ResultStore:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as fault:
-            raise InputError(
+            raise OutputError(
                 f"the output folder {self.root} can't be written ({fault.strerror}): "
                 "give one you may write to with --output_dir"
             ) from fault
@@ -168,7 +168,7 @@ class ResultStore:
 
     def clean(self, nodule_id: str) -> None:
         """Remove what killed runs left half written for a nodule."""
-        for left in (self.root / "nodules" / nodule_id).glob(".*-*"):
+        for left in (self.root / "nodules" / folder_name(nodule_id, "nodule id")).glob(".*-*"):
             shutil.rmtree(left, ignore_errors=True)
 
     def write_text(self, name: str, text: str) -> Path:

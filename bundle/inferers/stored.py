@@ -71,13 +71,18 @@ class StoredInferer(SliceInferer):
     def __init__(self, folder: str, method: str) -> None:
         self.folder = folder
         self.method = method
-        files = [path.name for path in self._files("*")]
+        files = [path.name for path in self._all_files()]
         if not files:
             raise InputError(
                 f"{Path(folder) / method} holds no NIfTI file: "
                 "expected <nodule id>.nii.gz, <nodule id>_image.nii.gz or <nodule id>_mask.nii.gz"
             )
         self.kind = "mask" if all(name.endswith(("_mask.nii.gz", "mask.nii.gz")) for name in files) else "image"
+
+    @property
+    def root(self) -> Path:
+        """The folder, where it lies."""
+        return Path(self.folder).expanduser()
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Not possible: which nodule it is has to be known, see :meth:`read`."""
@@ -117,17 +122,23 @@ class StoredInferer(SliceInferer):
         return result
 
     def _files(self, nodule_id: str, error: bool = False) -> list[Path]:
-        """Of a nodule, or of all for ``*``: files of the reconstruction, or of its expected error."""
-        root = Path(self.folder).expanduser()
+        """Files of a nodule's reconstruction, an image before a mask; or of its expected error."""
+        root = self.root
         if (root / "nodules").is_dir():
-            names = ("uncertainty",) if error else ("image", "mask")
-            places = [f"nodules/{nodule_id}/{self.method}/{name}.nii.gz" for name in names]
+            folder = root / "nodules" / nodule_id / self.method
+            places = [folder / f"{name}.nii.gz" for name in (("uncertainty",) if error else ("image", "mask"))]
         else:
             ends = (ERROR_END,) if error else ("_image.nii.gz", ".nii.gz", "_mask.nii.gz")
-            places = [f"{self.method}/{nodule_id}{end}" for end in ends]
-        # an image comes before a mask of the same nodule; "*" alone matches all
-        found = dict.fromkeys(path for place in places for path in sorted(root.glob(place)))
-        return [path for path in found if error or not path.name.endswith(ERROR_END)]
+            places = [root / self.method / f"{nodule_id}{end}" for end in ends]
+        return [path for path in places if path.is_file()]
+
+    def _all_files(self) -> list[Path]:
+        """Files of all reconstructions."""
+        root = self.root
+        if (root / "nodules").is_dir():
+            return [path for nodule in sorted((root / "nodules").iterdir()) for path in self._files(nodule.name)]
+        every = sorted((root / self.method).glob("*.nii.gz"))
+        return [path for path in every if not path.name.startswith(".") and not path.name.endswith(ERROR_END)]
 
 
 def _on_grid(volume: MetaTensor, shape: tuple[int, ...], affine: np.ndarray, path: Path) -> np.ndarray:

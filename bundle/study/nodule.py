@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bundle.data import NoduleSource
-from bundle.errors import InputError
+from bundle.errors import InputError, OutputError
 from bundle.inferers import FittedInferer, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.consistency import agreed
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
@@ -31,7 +31,7 @@ log = logging.getLogger("bundle.study.study")
 @dataclass
 class Outcome:
     """What became of one nodule, by method: rows of metrics, of texture and of uncertainty, reason of failure, seconds,
-    how it was computed.
+    how it was computed, what was wrong with a stored result that was computed anew.
 
     The texture has a method more, ``truth``: the CT itself, to compare with. Only methods that say how far they may
     be off have rows of uncertainty.
@@ -43,6 +43,7 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damaged: dict[str, str | None] = field(default_factory=dict)
     reused: int = 0
 
 
@@ -75,18 +76,27 @@ class NoduleWork:
     uncertainty: UncertaintyEvaluator | None = None
 
     def __call__(self, index: int, report: Report) -> Outcome:
-        """Carry one nodule through every method; failures are recorded, never raised."""
+        """Carry one nodule through every method; failures are recorded.
+
+        Raises:
+            OutputError: the results can't be written.
+        """
         nodule_id = self.source.ids[index]
         outcome = Outcome()
         self.store.clean(nodule_id)
         try:
             wanted = self.fingerprints(index)
             stored = {part: self.store.read(nodule_id, part, wanted[part]) for part in wanted}
+            for part in wanted:
+                if stored[part] is None and not self.store.is_stale(nodule_id, part, wanted[part]):
+                    outcome.damaged[part] = self.store.damage(nodule_id, part)
             case = None
             if any(result is None for result in stored.values()):
                 case = prepare(self.source[index], self.crop, self.decimate)
             truth = stored["truth"] or self._save_truth(case, wanted["truth"])
             outcome.texture["truth"] = truth["texture"]
+        except OutputError:
+            raise
         except Exception as fault:
             reason = _reason(fault)
             for name, inferer in self.inferers.items():
@@ -100,6 +110,8 @@ class NoduleWork:
                 assert case is not None
                 try:
                     result = self._compute(case, name, inferer, wanted[name], report)
+                except OutputError:
+                    raise
                 except Exception as fault:
                     self._fail(outcome, nodule_id, name, inferer, _reason(fault))
                     continue
@@ -164,6 +176,11 @@ class NoduleWork:
             )
         intervals = None if calibration is None else calibration.intervals
         return self.uncertainty.rows(case.truth, made.image, made.error, intervals)
+
+    def died(self, index: int, reason: str) -> Outcome:
+        """What is left of a nodule whose process was killed: what it had stored by then."""
+        log.warning("%s: %s; the others go on", self.source.ids[index], reason)
+        return self.gather(index, dict.fromkeys(self.inferers, reason))
 
     def gather(self, index: int, reasons: Mapping[str, str]) -> Outcome:
         """What became of a nodule that another process worked on, from what it stored.

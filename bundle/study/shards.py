@@ -8,14 +8,18 @@ apart (a SLURM array). If one is killed, no tables are written; started again, i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bundle.errors import InputError
-from bundle.store import ResultStore
+from bundle.lock import hold
+from bundle.store import ResultStore, fingerprint
+from bundle.study.nodule import NoduleWork
+from bundle.study.record import parameters
 
 # (rank, world, first rank) as torchrun, a SLURM array and srun call them
 _VARIABLES = (
@@ -88,6 +92,24 @@ def shard_from_environment(environment: Mapping[str, str] | None = None) -> Shar
     return Shard()
 
 
+@contextlib.contextmanager
+def held(work: NoduleWork, shard: Shard) -> Iterator[None]:
+    """Keep other runs out of the output folder while the block runs, but for the other shards of this study.
+
+    Raises:
+        InputError: another run is at work there, or this very shard is.
+    """
+    root = work.store.root
+    settled = {key: value for key, value in parameters(work).items() if key != "command"}
+    share = fingerprint(shard.world, settled) if shard.world > 1 else None
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(hold(root / ".lock", f"the output folder {root}", share))
+        if shard.world > 1:
+            own = root / "shards" / f".{shard.rank}-of-{shard.world}.lock"
+            locks.enter_context(hold(own, f"shard {shard.rank} of {shard.world} in {root}"))
+        yield
+
+
 class ShardBoard:
     """Where shards tell each other that they are done, and what failed in each.
 
@@ -101,7 +123,6 @@ class ShardBoard:
         self.store = store
         self.shard = shard
         self.key = key
-        (store.root / "shards").mkdir(exist_ok=True)
 
     def start(self) -> None:
         """Take this shard's mark of an earlier run away."""

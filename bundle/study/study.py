@@ -7,20 +7,14 @@ the source and of the methods, so that they do not depend on who computed what w
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from bundle.data import NoduleSource
+from bundle.data.identity import FileHashes
 from bundle.errors import InputError, exit_on_mistake
-from bundle.inferers import SliceInferer, read_calibrations
+from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
@@ -28,13 +22,13 @@ from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.tables.study_tables import write_tables
 from bundle.report.tables.write import write_report_tables
-from bundle.store import ResultStore, describe, fingerprint
+from bundle.store import ResultStore, fingerprint
 from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork, Outcome
-from bundle.study.shards import Shard, ShardBoard
-from bundle.study.workers import inner_bars, run_all, worker_count
+from bundle.study.record import damage_lines, engine_lines, last_line, parameters
+from bundle.study.shards import Shard, ShardBoard, held
+from bundle.study.workers import inner_bars, leave_unguarded_import, run_all, worker_count
 from bundle.transforms import Decimate
-from bundle.version import __version__
 
 
 class Study:
@@ -111,24 +105,26 @@ class Study:
 
     def run(self) -> None:
         """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
+        leave_unguarded_import()
         exit_on_mistake(self._run)
 
     def _run(self) -> None:
         start = time.perf_counter()
         work = self._work()
+        shard = Shard() if self.shard is None else self.shard()
+        with held(work, shard):
+            self._carry_out(work, shard, start)
+
+    def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
         source, methods, store = work.source, list(work.inferers), work.store
         print(f"{source.description}; methods: {', '.join(methods)}", flush=True)
         key = _look_over(work)
         store.write_json("study.json", parameters(work))
-        shard = Shard() if self.shard is None else self.shard()
         board = ShardBoard(store, shard, key)
         board.start()
         mine = shard.indices(len(source))
-        if self.stack:
-            with inner_bars() as report:
-                work.fit_stacks(mine, report)
         title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
-        outcomes = dict(run_all(work, mine, worker_count(self.workers, len(mine), self.device), title))
+        outcomes = self._outcomes(work, mine, title)
         board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
         missing = board.missing()
         if missing:
@@ -141,9 +137,22 @@ class Study:
         print(write_tables(store, ordered, methods, source.kind))
         print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
         print(_write_report(store.root, self.report_options, self.report))
-        print(_last_line(ordered, len(methods), time.perf_counter() - start, store.root))
+        print("".join(f"{line}\n" for line in damage_lines(ordered)), end="")
+        print(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
+
+    def _outcomes(self, work: NoduleWork, mine: Sequence[int], title: str) -> dict[int, Outcome]:
+        """Compute this process's share of the nodules, or read what is there."""
+        workers = worker_count(self.workers, len(mine), self.device)
+        try:
+            if self.stack:
+                with inner_bars() as report:
+                    work.fit_stacks(mine, report)
+            return dict(run_all(work, mine, workers, title, work.died))
+        finally:
+            for i in mine:  # what was stopped half way
+                work.store.clean(work.source.ids[i])
 
     def _work(self) -> NoduleWork:
         """Make the parts; what is wrong with a value shows here, before anything is computed."""
@@ -157,6 +166,12 @@ class Study:
         store = ResultStore(self.output_dir)
         source = self.source()
         inferers = {name: known[name]() for name in names}
+        for inferer in inferers.values():
+            if isinstance(inferer, StoredInferer) and store.root.resolve().is_relative_to(inferer.root.resolve()):
+                raise InputError(
+                    f"--output_dir {store.root} lies in {inferer.folder}, whose reconstructions are to be measured: "
+                    "give another folder, or the results would be taken for some"
+                )
         calibrations = {} if self.calibration is None else read_calibrations(self.calibration)
         for name, inferer in inferers.items():
             inferer.calibration = calibrations.get(name, inferer.calibration)
@@ -166,84 +181,22 @@ class Study:
         return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved, uncertainty)
 
 
-def engine_lines(outcomes: Iterable[Outcome], methods: Sequence[str]) -> list[str]:
-    """Which way each fitted method took and how fast, one line a method and way.
-
-    Example:
-        >>> fit = {"path": "compiled step", "steps": 600, "seconds": 4.0}
-        >>> engine_lines([Outcome(timings={"siren": fit}), Outcome(timings={"siren": fit})], ["siren"])
-        ['siren: compiled step; 2 fits, 1,200 steps, 150 steps/s each']
-    """
-    fits: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for outcome in outcomes:
-        for name in methods:
-            timings = outcome.timings.get(name, {})
-            if timings.get("steps"):
-                fits.setdefault((name, timings["path"]), []).append(timings)
-    lines = []
-    for (name, path), many in fits.items():
-        steps, seconds = (sum(fit[key] for fit in many) for key in ("steps", "seconds"))
-        lines.append(
-            f"{name}: {path}; {len(many)} fits, {steps:,} steps, {steps / max(seconds, 1e-9):.0f} steps/s each"
-        )
-    return lines
-
-
-def parameters(work: NoduleWork) -> dict[str, Any]:
-    """All that settles a study's results, and the command that was given, for ``study.json``."""
-    return {
-        "command": command_line(sys.argv),
-        "nodules": work.source.description,
-        "data": work.source.kind,
-        "seed": work.seed,
-        "reveal_unobserved": work.reveal,
-        "crop": describe(work.crop),
-        "decimate": describe(work.decimate),
-        "methods": describe(work.inferers),
-        "evaluator": describe(work.evaluator),
-        "texture": describe(work.texture),
-        "uncertainty": describe(work.uncertainty),
-        "versions": package_versions(),
-    }
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as it was typed: ``python -m monai.bundle`` for that module's ``__main__.py``.
-
-    Example:
-        >>> print(command_line(["/lib/monai/bundle/__main__.py", "run", "--methods", "['linear', 'cubic']"]))
-        python -m monai.bundle run --methods "['linear', 'cubic']"
-    """
-    program = Path(arguments[0])
-    module = program.parent.parts[-2:] == ("monai", "bundle") and program.name == "__main__.py"
-    words = [word if shlex.quote(word) == word else f'"{word}"' for word in arguments[1:]]
-    return " ".join(["python -m monai.bundle" if module else program.name, *words])
-
-
-def package_versions() -> dict[str, str]:
-    """Versions that a result may depend on, by package."""
-    versions = {"lung_nodule_ct_reconstruction": __version__, "python": platform.python_version()}
-    for name in ("monai", "torch", "pytorch-ignite", "numpy", "scipy", "scikit-image", "nibabel", "pylidc"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions | {"torch_threads": "1 a process", "cuda": str(torch.version.cuda)}
-
-
 def _look_over(work: NoduleWork) -> str:
     """Say how many results are of other parameters; give the hash of all that is wanted."""
-    stale, all_wanted = 0, []
+    store, stale, all_wanted = work.store, 0, []
+    work.source.hashes.load(store.root / "inputs.json")
     for index, nodule_id in enumerate(work.source.ids):
         try:
             wanted = work.fingerprints(index)
         except Exception:
             continue  # told as this nodule's failure when its turn comes
         all_wanted.append(wanted)
-        stale += sum(work.store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
+        stale += sum(store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
+    if work.source.hashes.text() != FileHashes().text():
+        store.write_text("inputs.json", work.source.hashes.text())
     if stale:
         print(
-            f"{stale} results in {work.store.root} were made with other parameters: "
+            f"{stale} results in {store.root} were made with other parameters: "
             "they are computed anew, the old ones move to superseded/",
             flush=True,
         )
@@ -261,13 +214,3 @@ def _write_report(root: Path, options: ReportOptions, page: bool) -> str:
             reason = f"no report: {fault.name} is not installed (pip install '.[report]')"
     write_report_tables(StudyResults(root), options)
     return f"{reason}; tables: {root / 'tables'}"
-
-
-def _last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:
-    failed = sum(len(outcome.failures) for _, outcome in ordered)
-    reused = sum(outcome.reused for _, outcome in ordered)
-    total = len(ordered) * methods
-    return (
-        f"{len(ordered)} nodules x {methods} methods: {total - failed} reconstructed ({reused} of them earlier), "
-        f"{failed} failed, in {seconds:.0f} s; results in {root}"
-    )

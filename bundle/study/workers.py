@@ -1,30 +1,40 @@
 """Run many independent pieces of work, one single-threaded process a core, with progress bars.
 
 Fits of small networks gain little from several threads: each of their steps is too short to be shared. And one
-thread a process keeps a result the same for any number of workers.
+thread a process keeps a result the same for any number of workers. A process that is killed takes its piece with it
+and no other; Ctrl-C ends all of them at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pickle
+import signal
+import sys
 import threading
+import traceback
+import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.connection import wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from bundle.progress import ProgressBars, Report
+from bundle.errors import InputError
+from bundle.progress import Progress, ProgressBars, Report
 
 Work = Callable[[int, Report], Any]
 """A piece of work: called with its index and what gives a place to report progress to; picklable."""
 
-_work: Work | None = None
-_queue: Any = None
+Death = Callable[[int, str], Any]
+"""Called with a piece whose process died and why; gives the result to take for it."""
+
+_UNGUARDED = 77  # exit status of a process that would start a study while its script is imported
 
 
 def worker_count(asked: int | None, pieces: int, device: str = "cpu") -> int:
@@ -41,43 +51,171 @@ def worker_count(asked: int | None, pieces: int, device: str = "cpu") -> int:
     return max(1, min(int(asked), pieces))
 
 
-def run_all(work: Work, pieces: Sequence[int], workers: int, title: str) -> Iterator[tuple[int, Any]]:
+def leave_unguarded_import() -> None:
+    """End a process that is being started and imports a script which runs the study without a main guard.
+
+    Its parent tells the user; see :func:`run_all`.
+
+    Example:
+        >>> leave_unguarded_import()
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(_UNGUARDED)
+
+
+def run_all(
+    work: Work, pieces: Sequence[int], workers: int, title: str, died: Death | None = None
+) -> Iterator[tuple[int, Any]]:
     """Run ``work`` on every piece and yield (piece, result) as they end.
 
     Args:
-        work: what to do; must not raise.
+        work: what to do. What it raises ends everything.
         pieces: what to call it with.
-        workers: processes; 1 works in this process.
+        workers: processes; 1 works in this process. So does work that can't be sent to another one: where this is
+            a process of somebody else's pool, or the work is made of what only this interpreter knows.
         title: of the progress bar.
+        died: gives the result of a piece whose process was killed; None: such a death ends everything.
+
+    Raises:
+        InputError: the script that called lacks a main guard that its work needs, or a process died.
 
     Example:
         >>> list(run_all(lambda i, report: i * i, [2, 3], 1, "squares"))
         [(2, 4), (3, 9)]
     """
+    left = deque(pieces)
     with tqdm(total=len(pieces), desc=title, unit="nodule", dynamic_ncols=True) as bar:
-        if workers == 1:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                for piece in pieces:
-                    with inner_bars() as report:
-                        yield piece, work(piece, report)
+        if workers > 1 and (packed := _packed(work)) is not None:
+            with contextlib.closing(_in_processes(packed, left, workers, died)) as results:
+                for done in results:
+                    yield done
                     bar.update()
-            finally:
-                torch.set_num_threads(threads)
-            return
-        context = multiprocessing.get_context("spawn")  # fork is unsafe once torch has threads
-        queue = context.SimpleQueue()
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (work, queue, list(warnings.filters)))
-        with pool, inner_bars() as report:
-            listener = threading.Thread(target=_listen, args=(queue, report), daemon=True)
-            listener.start()
-            futures = {pool.submit(_call, piece): piece for piece in pieces}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            while left:
+                piece = left.popleft()
+                with inner_bars() as report:
+                    yield piece, work(piece, report)
                 bar.update()
-            queue.put(None)
-            listener.join(timeout=5)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _say(sentence: str) -> None:
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def _packed(work: Work) -> bytes | None:
+    """The work as bytes for other processes; None, and a word, where it must stay in this one."""
+    if multiprocessing.current_process().daemon:
+        _say("this process belongs to a pool and may start no others: working in this one alone")
+        return None
+    try:
+        packed = pickle.dumps(work)
+    except Exception as fault:
+        _say(f"the work can't be sent to other processes ({fault}): working in this one alone")
+        return None
+    if b"__main__" in packed and not os.path.exists(getattr(sys.modules["__main__"], "__file__", None) or ""):
+        _say("parts of the study are defined in an interpreter or notebook: working in its one process alone")
+        return None
+    return packed
+
+
+class _Worker:
+    """A process, the pipe to it, and the piece that it has in hand."""
+
+    def __init__(self, packed: bytes) -> None:
+        context = multiprocessing.get_context("spawn")  # fork is unsafe once torch has threads
+        self.pipe, theirs = context.Pipe()
+        self.ready, self.piece = False, None  # type: tuple[bool, int | None]
+        arguments = (theirs, packed, list(warnings.filters))
+        self.process = context.Process(target=_serve, args=arguments, daemon=True)
+        with _no_interrupt(), contextlib.nullcontext() if b"__main__" in packed else _no_main():
+            self.process.start()
+        theirs.close()
+
+    def hand(self, piece: int | None) -> None:
+        """Give it a piece; None: it may end."""
+        self.piece = piece
+        with contextlib.suppress(OSError):  # it died: its pipe tells
+            self.pipe.send(piece)
+
+    def end(self) -> int:
+        """End the process if it has not ended; its exit status, minus the signal that killed it."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        return self.process.exitcode or 0
+
+    def death(self) -> int:
+        """Exit status of a process that closed its pipe by itself."""
+        self.process.join(timeout=10)
+        return self.end()
+
+
+def _in_processes(packed: bytes, left: deque[int], count: int, died: Death | None) -> Generator[tuple[int, Any]]:
+    """Yield results until no piece is left, or no process can be started: then pieces are left."""
+    workers: list[_Worker] = []
+    for _ in range(count):
+        _start(packed, workers)
+    try:
+        with inner_bars() as bars:
+            while workers and (left or any(worker.piece is not None for worker in workers)):
+                for pipe in wait([worker.pipe for worker in workers]):
+                    worker = next(worker for worker in workers if worker.pipe is pipe)
+                    try:
+                        kind, *message = worker.pipe.recv()
+                    except (EOFError, OSError):
+                        workers.remove(worker)
+                        status, piece = worker.death(), worker.piece
+                        if piece is not None:
+                            yield piece, _died(piece, status, died)
+                            if left and (status != -signal.SIGKILL or not workers):
+                                _start(packed, workers)
+                        elif not worker.ready:
+                            _not_started(status)
+                        continue
+                    if kind == "progress":
+                        bars.update(*message)
+                        continue
+                    if kind == "raised":
+                        raise message[0]
+                    if kind == "done":
+                        yield worker.piece, message[0]  # type: ignore[misc]
+                    worker.ready = True
+                    worker.hand(left.popleft() if left else None)
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _start(packed: bytes, workers: list[_Worker]) -> None:
+    try:
+        workers.append(_Worker(packed))
+    except OSError as fault:
+        _say(f"no further process could be started ({fault.strerror}): working in {max(1, len(workers))}")
+
+
+def _died(piece: int, status: int, died: Death | None) -> Any:
+    if status == -signal.SIGKILL:
+        reason = "the process that worked on it was killed: if memory ran out, give fewer --workers"
+    elif status < 0:
+        reason = f"the process that worked on it crashed ({signal.Signals(-status).name})"
+    else:
+        reason = f"the process that worked on it ended early (exit status {status})"
+    if died is None:
+        raise InputError(f"piece {piece}: {reason}")
+    return died(piece, reason)
+
+
+def _not_started(status: int) -> None:
+    if status == _UNGUARDED:
+        raise InputError(
+            "the script runs the study while it is imported, which each of its processes does: put the call below "
+            "if __name__ == '__main__', or give --workers 1"
+        )
+    _say(f"a process ended before it could work (exit status {status}): the others go on, or this one alone")
 
 
 def inner_bars() -> ProgressBars:
@@ -85,17 +223,48 @@ def inner_bars() -> ProgressBars:
     return ProgressBars("epoch", indent="  ")
 
 
-def _listen(queue: Any, bars: ProgressBars) -> None:
-    while (message := queue.get()) is not None:
-        bars.update(*message)
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes started inside never get Ctrl-C; their parent does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(work: Work, queue: Any, filters: list) -> None:
-    global _work, _queue
-    _work, _queue = work, queue
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Processes started inside do not import the script that is run: it may have no file, or no main guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(pipe: Connection, packed: bytes, filters: list) -> None:
+    """What a worker process does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filters[:] = filters  # type: ignore[index]
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    work = pickle.loads(packed)
+
+    def progress(what: str) -> Progress:
+        return lambda *message: pipe.send(("progress", what, *message))
+
+    pipe.send(("ready",))
+    while (piece := pipe.recv()) is not None:
+        try:
+            pipe.send(("done", work(piece, progress)))
+        except InputError as fault:
+            pipe.send(("raised", fault))
+        except Exception as fault:
+            pipe.send(("raised", RuntimeError("".join(traceback.format_exception(fault)))))
 
 
 def _end_with_parent() -> None:
@@ -104,8 +273,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _call(piece: int) -> Any:
-    assert _work is not None
-    return _work(piece, lambda what: lambda *progress: _queue.put((what, *progress)))

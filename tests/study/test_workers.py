@@ -1,10 +1,18 @@
+"""Processes that work, that die, that are stopped, and scripts that can't have any."""
+
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
 import torch
+from helpers.nodules import ROOT
 
-from bundle.study.workers import run_all, worker_count
+from bundle.errors import InputError, OutputError
+from bundle.study.workers import _died, run_all, worker_count
 
 
 class Square:
@@ -34,11 +42,94 @@ def test_worker_count():
     assert worker_count(2, 100, "cuda:1") == 2
 
 
-class Slow:
+class Trouble:
+    """Pieces whose process dies, and one that can't be written."""
+
     def __call__(self, index, report):
-        time.sleep(index * 0.2)
+        if index in (1, 3):
+            os.kill(os.getpid(), signal.SIGKILL if index == 1 else signal.SIGBUS)
+        if index == 7:
+            raise OutputError("the disk is full")
         return index
 
 
-def test_results_come_as_they_end():
-    assert [index for index, _ in run_all(Slow(), [2, 0], 2, "sleepers")] == [0, 2]
+def test_a_process_that_dies_takes_only_its_piece_with_it():
+    results = dict(run_all(Trouble(), range(6), 2, "trouble", lambda piece, reason: (piece, reason)))
+    killed = "the process that worked on it was killed: if memory ran out, give fewer --workers"
+    assert results.pop(1) == (1, killed)
+    assert results.pop(3) == (3, "the process that worked on it crashed (SIGBUS)")
+    assert results == {i: i for i in (0, 2, 4, 5)}
+
+
+def test_a_full_disk_ends_everything_in_its_own_words():
+    with pytest.raises(OutputError, match=r"^the disk is full$"):
+        list(run_all(Trouble(), [7, 8], 2, "trouble"))
+
+
+def test_where_nobody_takes_a_death_it_ends_everything():
+    with pytest.raises(InputError, match="piece 4: the process that worked on it ended early"):
+        _died(4, 1, None)
+
+
+class Later:
+    """Piece 2 waits for piece 0."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __call__(self, index, report):
+        if index == 0:
+            self.mark.touch()
+        end = time.monotonic() + 240
+        while index == 2 and not self.mark.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        return index
+
+
+def test_results_come_as_they_end(tmp_path):
+    assert [index for index, _ in run_all(Later(tmp_path / "mark"), [2, 0], 2, "sleepers")] == [0, 2]
+
+
+CALL = """
+    from bundle.study.workers import leave_unguarded_import, run_all
+    {work}
+    def call():
+        leave_unguarded_import()
+        try:
+            print(sorted(dict(run_all({name}(), range(4), 2, "pieces")).values()))
+        except ValueError as fault:
+            raise SystemExit(f"error: {{fault}}")
+"""
+OURS = CALL.format(work="from helpers.work import Double", name="Double")
+OWN = CALL.format(work="class Own:\n        def __call__(self, index, report): return 2 * index", name="Own")
+POOL = """
+    import multiprocessing
+    if __name__ == '__main__':
+        with multiprocessing.get_context('spawn').Pool(1) as pool: pool.apply(call)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "how", "told"),
+    [
+        (OURS + "\n    call()", "stdin", ""),
+        (OWN + "\n    call()", "file", "error: the script runs the study while it is imported"),
+        (OWN + "\n    call()", "-c", "defined in an interpreter or notebook: working in its one process alone"),
+        (OWN + POOL, "file", "this process belongs to a pool and may start no others"),
+    ],
+    ids=["no guard and no file", "own work, no guard", "own work, -c", "in a pool"],
+)
+def test_any_script_works_or_is_told_in_one_sentence(tmp_path, script, how, told):
+    script = textwrap.dedent(script)
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    command = {"file": [str(tmp_path / "script.py")], "stdin": ["-"], "-c": ["-c", script]}[how]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, *command], input=script if how == "stdin" else None, cwd=tmp_path, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    refused = told.startswith("error")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == refused, done.stderr
+    assert told in done.stderr
+    assert done.stdout == ("" if refused else "[0, 2, 4, 6]\n")
