@@ -12,6 +12,7 @@ import io
 import os
 import secrets
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,25 @@ def save_torch(path: Path, state: Any) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path.write_bytes(buffer.getvalue())
+
+
+def writable_folder(path: str | Path) -> Path:
+    """The folder, made if it is absent.
+
+    Raises:
+        OutputError: it can't be made or written.
+
+    Example:
+        >>> import tempfile
+        >>> writable_folder(Path(tempfile.mkdtemp()) / "out").is_dir()
+        True
+    """
+    folder = Path(path)
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    return folder
 
 
 def _beside(path: Path) -> Path:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bundle.errors import OutputError
-from bundle.files import file_digest, folder_name, whole_folder, write_text
+from bundle.files import file_digest, folder_name, whole_folder, writable_folder, write_text
 
 
 def describe(thing: Any) -> Any:
@@ -100,16 +98,7 @@ class ResultStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as fault:
-            raise OutputError(
-                f"the output folder {self.root} can't be written ({fault.strerror}): "
-                "give one you may write to with --output_dir"
-            ) from fault
+        self.root = writable_folder(root)
 
     def folder(self, nodule_id: str, part: str) -> Path:
         """Where a result lies, or will.

@@ -11,6 +11,7 @@ from bundle.data.lidc.nodules import LoadLidcNodule, lidc_entries
 from bundle.data.masks import LoadMaskd, load_mask
 from bundle.data.nodule import make_item
 from bundle.data.phantom.make import make_phantom
+from bundle.data.readable import readable_nodules
 from bundle.data.save import SaveVolumed, save_volume
 from bundle.data.scans import DicomSeries, find_scans
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
@@ -54,7 +55,10 @@ __all__ = [
     "read_geometry",
     "read_series",
     "read_voxels",
+    "readable_nodules",
+    "save_nifti",
     "save_volume",
+    "volumes",
     "windows_at",
     "write_series",
 ]

@@ -120,13 +120,11 @@ class WindowDataset(Dataset):
     """Windows drawn at random from nodules; the same number gives the same window.
 
     Args:
-        items: dictionaries of a source: ``image`` (1, X, Y, Z) normalised to [0, 1], ``label``, ``spacing`` in mm,
+        data: dictionaries of a source: ``image`` (1, X, Y, Z) normalised to [0, 1], ``label``, ``spacing`` in mm,
             ``nodule_id``.
         length: windows in all.
         options: which windows.
         seed: of the draws.
-
-    The attribute ``first`` is the number of the window at index 0: a training that goes on sets it.
 
     Each example has ``slices`` (4, X, Y), ``offsets`` (4,) mm, ``valid`` (4,), ``spacing`` (2,) mm, ``target``
     (1, X, Y) and ``mask`` (1, X, Y), float32, after random flips along x, y and z, a random transpose, and a jitter
@@ -143,7 +141,7 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        items: Sequence[Mapping[str, Any]],
+        data: Sequence[Mapping[str, Any]],
         length: int,
         options: WindowOptions | None = None,
         seed: int = 0,
@@ -151,10 +149,9 @@ class WindowDataset(Dataset):
         self.options = options or WindowOptions()
         self.length = length
         self.seed = seed
-        self.first = 0
         self.volumes: list[_Volume] = []
         self.turned: list[_Volume] = []
-        for item in items:
+        for item in data:
             image = np.asarray(item["image"][0], dtype=np.float32)
             mask, spacing = np.asarray(item["label"][0]) > 0, [float(s) for s in item["spacing"]]
             for axes, kept in (((0, 1, 2), self.volumes), ((1, 2, 0), self.turned), ((2, 0, 1), self.turned)):
@@ -164,7 +161,7 @@ class WindowDataset(Dataset):
                     kept.append(replace(volume, strides=strides))
         if not self.volumes:
             raise InputError(
-                f"none of the {len(items)} nodules has room for a stride of {self.options.strides[0]} to "
+                f"none of the {len(data)} nodules has room for a stride of {self.options.strides[0]} to "
                 f"{self.options.strides[1]} slices and {self.options.gaps_mm} mm: give thinner or longer ones"
             )
 
@@ -172,7 +169,7 @@ class WindowDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng((self.seed, self.first + index))
+        rng = np.random.default_rng((self.seed, index))
         across = bool(self.turned) and rng.random() < self.options.across
         volumes = self.turned if across else self.volumes
         volume = volumes[rng.integers(len(volumes))]

@@ -6,7 +6,9 @@ is (B, 3, X, Y): the target slice, the mask in it, and the base, by whose error 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from bundle.data.windows import windows_at
+from bundle.engines.steps.paths import refused_bfloat16
+from bundle.engines.steps.products import multiplies_bfloat16
+from bundle.errors import InputError
 from bundle.networks import slice_window, window_base
+
+log = logging.getLogger(__name__)
 
 
 def synthesis_batch(
@@ -93,24 +100,49 @@ class SynthesisLoss(nn.Module):
         return loss + self.error_weight * likelihood.mean()
 
 
+@cache
+def autocasts(precision: str, kind: str) -> bool:
+    """Whether a training computes in bf16 on a kind of device.
+
+    Args:
+        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on a GPU, and on a CPU that multiplies it in hardware.
+        kind: of device, such as ``"cpu"``. bf16 that is asked for of a CPU without it is fp32 all the same; the log
+            says so.
+
+    Raises:
+        InputError: another precision.
+
+    Example:
+        >>> autocasts("fp32", "cpu"), autocasts("auto", "cuda")
+        (False, True)
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise InputError(f"precision is {precision!r}, expected 'auto', 'fp32' or 'bf16'")
+    possible = kind != "cpu" or multiplies_bfloat16()
+    if refused := refused_bfloat16(precision, "bf16" if possible else "fp32"):
+        log.warning("%s: fp32 is taken", refused)
+    return possible and (precision == "bf16" or (precision == "auto" and kind in ("cpu", "cuda")))
+
+
 class AutocastInferer(SimpleInferer):
     """MONAI's simple inferer under autocast, on a CPU as well.
 
     Args:
-        precision: ``"fp32"`` leaves autocast off; ``"bf16"``.
+        precision: see :func:`autocasts`.
 
     Example:
         >>> AutocastInferer("fp32")(torch.ones(1), torch.nn.Identity())
         tensor([1.])
     """
 
-    def __init__(self, precision: str = "fp32") -> None:
+    def __init__(self, precision: str = "auto") -> None:
         super().__init__()
         self.precision = precision
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """What the network makes of the inputs."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        kind = inputs.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=autocasts(self.precision, kind)):
             return super().__call__(inputs, network, *args, **kwargs)
 
 
@@ -118,11 +150,14 @@ class NoduleWindows(Dataset):
     """All gaps of whole nodules at several strides, for validation: an example is a nodule at a stride.
 
     Args:
-        items: nodules as in :class:`bundle.data.windows.WindowDataset`.
+        data: nodules as in :class:`bundle.data.windows.WindowDataset`.
         strides: every ``stride``-th slice is observed, from the first one on.
 
     An example has the keys of a batch, one window for each slice between observed ones; nodules too short for a
     stride are left out.
+
+    Raises:
+        InputError: none is long enough.
 
     Example:
         >>> item = {"image": np.random.rand(1, 16, 16, 12), "label": np.ones((1, 16, 16, 12)), "spacing": (0.7, 0.7, 1)}
@@ -130,11 +165,16 @@ class NoduleWindows(Dataset):
         torch.Size([8, 4, 16, 16])
     """
 
-    def __init__(self, items: Sequence[Mapping[str, Any]], strides: Sequence[int] = (3, 5, 8)) -> None:
-        self.items = items
+    def __init__(self, data: Sequence[Mapping[str, Any]], strides: Sequence[int] = (3, 5, 8)) -> None:
+        self.items = data
         self.pairs = [
-            (i, stride) for stride in strides for i, item in enumerate(items) if item["image"].shape[3] > stride
+            (i, stride) for stride in strides for i, item in enumerate(data) if item["image"].shape[3] > stride
         ]
+        if not self.pairs:
+            raise InputError(
+                f"none of {len(data)} nodules of the validation patients is longer than {min(strides)} slices: "
+                "give more or longer ones"
+            )
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -37,7 +37,7 @@ def test_network_takes_and_gives_what_the_metadata_says():
     verify_net_in_out("network_def", str(CONFIGS / "metadata.json"), str(CONFIGS / "inference.json"), device="cpu")
 
 
-@pytest.mark.parametrize("name", ["inference", "train_prior", "study"])
+@pytest.mark.parametrize("name", ["inference", "train", "study"])
 def test_the_weights_are_of_the_network_of_every_config(name):
     """The three configs that name the network must mean the same one."""
     parser = ConfigParser()
@@ -74,9 +74,9 @@ def test_model_is_a_trained_state_of_the_network():
     assert (ROOT / "models" / "model.pt").stat().st_size < 25e6
 
 
-def test_train_fits_one_nodule(nodule_folder, tmp_path):
+def test_a_siren_is_fitted_to_one_nodule(nodule_folder, tmp_path):
     done = run_bundle(
-        "run", "--config_file", "configs/train.json", "--datalist", str(nodule_folder(1)), "--epochs", "3",
+        "run", "--config_file", "configs/fit_nodule.json", "--datalist", str(nodule_folder(1)), "--epochs", "3",
         "--ckpt_dir", str(tmp_path / "models"), "--device", "cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

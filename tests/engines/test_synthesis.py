@@ -1,24 +1,12 @@
-"""Slice synthesis: the network at its start, its loss, its metric, and a training that learns and goes on."""
-
-import json
+"""Slice synthesis: the network at its start, its loss, its metric, its validation."""
 
 import numpy as np
 import pytest
 import torch
-from helpers.nodules import ROOT
-from ignite.engine import Events
-from monai.bundle import ConfigParser
 from scipy.interpolate import PchipInterpolator
 
-from bundle.data import WindowDataset, WindowOptions
-from bundle.engines import (
-    NoduleWindows,
-    PsnrGain,
-    SynthesisLoss,
-    SynthesisOptions,
-    SynthesisTrainer,
-    synthesis_batch,
-)
+from bundle.engines import NoduleWindows, PsnrGain, SynthesisLoss, synthesis, synthesis_batch
+from bundle.engines.synthesis import autocasts
 from bundle.errors import InputError
 from bundle.networks import SliceSynthesisNet, slice_window
 
@@ -30,15 +18,6 @@ def drifting(seed=0, shape=(24, 24, 16), spacing=(0.7, 0.7, 1.0)):
     centre = rng.uniform(8, 16, 2)
     image = np.exp(-((x - centre[0] - (z - 8) * 0.7) ** 2 + (y - centre[1]) ** 2) / 8)
     return {"image": image[None].astype("f4"), "label": (image > 0.5)[None], "spacing": spacing, "nodule_id": "p_n"}
-
-
-def small_training(folder, epochs=3, **options):
-    torch.manual_seed(0)
-    data = WindowDataset([drifting(i) for i in range(4)], epochs * 4 * 8, WindowOptions(patch=16, strides=(4, 4)))
-    return SynthesisTrainer(
-        "cpu", epochs, SliceSynthesisNet(features=(8, 8), fine=4), data, NoduleWindows([drifting(9)], strides=(4,)),
-        SynthesisOptions(steps=4, batch_size=8, warmup=2, average=0.5, precision="fp32", **options), ckpt_dir=folder,
-    )  # fmt: skip
 
 
 def test_an_untrained_network_is_pchip():
@@ -103,62 +82,18 @@ def test_validation_takes_every_slice_between_observed_ones():
     assert window.shape == (10, 14, 24, 24)
 
 
-def test_training_learns_what_interpolation_cannot(tmp_path):
-    trainer = small_training(tmp_path, epochs=12, learning_rate=1e-2)
-    trainer.run()
-    assert max(trainer.gains) > 1.0
-    rows = json.loads((tmp_path / "training.json").read_text())
-    assert [row["gain_db"] for row in rows] == pytest.approx(trainer.gains, abs=1e-4)
-    best = SliceSynthesisNet(features=(8, 8), fine=4)
-    best.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
-    gain = PsnrGain()
-    with torch.no_grad():
-        for batch in trainer.evaluator.data_loader:
-            window, truth = synthesis_batch(batch)
-            gain.update((best(window), truth))
-    assert gain.compute() == pytest.approx(max(trainer.gains), abs=1e-3)
+def test_no_nodule_to_validate_on():
+    with pytest.raises(InputError, match="none of 1 nodules of the validation patients is longer than 20"):
+        NoduleWindows([drifting()], strides=(20, 30))
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
-    whole = small_training(tmp_path / "whole")
-    whole.run()
-    first = small_training(tmp_path / "parts")
-    first.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.terminate())
-    first.run()
-    assert len(first.gains) == 1
-    second = small_training(tmp_path / "parts")
-    second.run()
-    assert second.gains == pytest.approx(whole.gains, abs=1e-5)
-    for one, other in zip(whole.average.parameters(), second.average.parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-
-
-def test_it_stops_where_the_gain_no_longer_grows(tmp_path):
-    trainer = small_training(tmp_path, epochs=9, learning_rate=0.0, patience=2)
-    trainer.run()
-    assert len(trainer.gains) == 3
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    torch.save({"network": {}, "average": {}, "optimizer": {}}, tmp_path / "last.pt")
-    with pytest.raises(InputError, match="is of another network"):
-        small_training(tmp_path).run()
-
-
-def test_no_nodule_to_validate_on(tmp_path):
-    data = WindowDataset([drifting()], 8, WindowOptions(patch=16, strides=(4, 4)))
-    with pytest.raises(InputError, match="no nodule of the validation patients"):
-        SynthesisTrainer("cpu", 1, SliceSynthesisNet(), data, NoduleWindows([], strides=(4,)), ckpt_dir=tmp_path)
-
-
-def test_the_config_trains_on_any_datalist(nodule_folder, tmp_path):
-    folder = nodule_folder(2, shape=(20, 18, 14))
-    parser = ConfigParser()
-    parser.read_config(ROOT / "configs" / "train_prior.json")
-    parser.update({
-        "bundle_root": str(ROOT), "datalist": str(folder), "epochs": 1, "options#steps": 2, "options#batch_size": 2,
-        "network_def#features": [8, 8], "train_folds": [0], "validation_folds": [1], "device": "cpu",
-        "ckpt_dir": str(tmp_path / "made"), "windows#patch": 16, "validation_strides": [5],
-    })  # fmt: skip
-    parser.get_parsed_content("train#trainer").run()
-    assert {path.name for path in (tmp_path / "made").iterdir()} == {"model.pt", "last.pt", "training.json"}
+def test_bf16_is_taken_where_it_is_multiplied(monkeypatch, caplog):
+    for fast in (True, False):
+        monkeypatch.setattr(synthesis, "multiplies_bfloat16", lambda fast=fast: fast)
+        autocasts.cache_clear()
+        assert [autocasts(asked, "cpu") for asked in ("auto", "bf16", "fp32")] == [fast, fast, False]
+        assert ("bf16 was asked for" in caplog.text) == (not fast)
+        assert [autocasts(asked, "cuda") for asked in ("auto", "bf16", "fp32")] == [True, True, False]
+    autocasts.cache_clear()
+    with pytest.raises(InputError, match="precision is 'half'"):
+        autocasts("half", "cpu")
