@@ -56,9 +56,7 @@ __all__ = [
     "read_series",
     "read_voxels",
     "readable_nodules",
-    "save_nifti",
     "save_volume",
-    "volumes",
     "windows_at",
     "write_series",
 ]
