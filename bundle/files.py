@@ -123,22 +123,30 @@ def save_torch(path: Path, state: Any) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def writable_folder(path: str | Path) -> Path:
-    """The folder, made if it is absent.
+def writable_folder(path: str | Path, option: str) -> Path:
+    """The output folder, made if it is absent.
+
+    Args:
+        path: of the folder.
+        option: that names it, for the error.
 
     Raises:
         OutputError: it can't be made or written.
 
     Example:
         >>> import tempfile
-        >>> writable_folder(Path(tempfile.mkdtemp()) / "out").is_dir()
+        >>> writable_folder(Path(tempfile.mkdtemp()) / "out", "--output_dir").is_dir()
         True
     """
     folder = Path(path)
-    with _told(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile("wb", dir=folder):
             pass
+    except OSError as fault:
+        raise OutputError(
+            f"the output folder {folder} can't be written ({fault.strerror}): give one you may write to with {option}"
+        ) from fault
     return folder
 
 

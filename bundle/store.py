@@ -98,7 +98,7 @@ class ResultStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = writable_folder(root)
+        self.root = writable_folder(root, "--output_dir")
 
     def folder(self, nodule_id: str, part: str) -> Path:
         """Where a result lies, or will.

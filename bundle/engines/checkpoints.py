@@ -78,7 +78,7 @@ class WholeCheckpointSaver(CheckpointSaver):
     """
 
     def __init__(self, save_dir: str, save_dict: dict[str, Any], **kwargs: Any) -> None:
-        writable_folder(save_dir)  # nothing is trained that could not be kept
+        writable_folder(save_dir, "--ckpt_dir")  # nothing is trained that could not be kept
         super().__init__(save_dir, save_dict, **kwargs)
         checkpoints: tuple[Any, ...] = (self._final_checkpoint, self._key_metric_checkpoint, self._interval_checkpoint)
         for checkpoint in filter(None, checkpoints):
