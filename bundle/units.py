@@ -68,8 +68,8 @@ def check_unit(name: str, volume: Any) -> None:
         )
 
 
-def check_hu(name: str, volume: Any) -> None:
-    """Refuse HU that are normalised brightness.
+def refuse_normalised(name: str, volume: Any) -> None:
+    """Refuse normalised brightness where HU are expected.
 
     Args:
         name: of the volume, for the message.
@@ -79,7 +79,7 @@ def check_hu(name: str, volume: Any) -> None:
         InputError: all values lie in 0 to 1, or near, and differ.
 
     Example:
-        >>> check_hu("the image", np.array([-1000.0, 40.0]))
+        >>> refuse_normalised("the image", np.array([-1000.0, 40.0]))
     """
     low, high = _range(volume)
     if -FAR <= low < high <= 1 + FAR:

@@ -30,7 +30,7 @@ from bundle.metrics import (
     volume_error,
 )
 from bundle.transforms import to_unit
-from bundle.units import check_binary, check_hu, check_unit, whole_hu
+from bundle.units import check_binary, check_unit, refuse_normalised, whole_hu
 
 HU = np.random.default_rng(0).uniform(-1000, 400, (12, 11, 6))
 UNIT = (HU + 1000) / 1400
@@ -99,7 +99,7 @@ def test_one_value_far_outside_is_enough_and_nan_hides_none(value, as_tensor):
 @pytest.mark.parametrize("volume", [np.zeros(0), np.full(3, np.nan), np.ones(3, bool), np.zeros(3, np.int16)])
 def test_what_has_no_unit_is_taken(volume):
     check_unit("it", volume)
-    check_hu("it", volume)
+    refuse_normalised("it", volume)
 
 
 def test_a_normalised_truth_is_refused_where_hu_are_expected():

@@ -15,14 +15,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 
-from bundle.data import load_volume
+from bundle.data.formats import read_image
+from bundle.data.nodule import to_lps
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import check_errors
+from bundle.inferers.stored_check import compare_image, compare_mask
 from bundle.slices import ObservedSlices, Reconstruction
-from bundle.transforms import HU_RANGE, to_unit
+from bundle.transforms import HU_RANGE, check_binary, to_unit
 
 GRID_TOLERANCE = 1e-2  # of a voxel
 ERROR_END = "_uncertainty.nii.gz"
@@ -94,26 +97,43 @@ class StoredInferer(SliceInferer):
         content = b"".join(path.read_bytes() for path in (*files, *self._files(nodule_id, error=True)))
         return hashlib.sha256(content).hexdigest() if files else ""
 
-    def read(self, nodule_id: str, shape: tuple[int, ...], affine: np.ndarray) -> Reconstruction:
+    def read(
+        self,
+        nodule_id: str,
+        shape: tuple[int, ...],
+        affine: np.ndarray,
+        observed: ObservedSlices | None = None,
+        axis: int = 2,
+    ) -> Reconstruction:
         """The stored reconstruction of a nodule on the grid of its crop.
 
         Args:
             nodule_id: of the nodule.
             shape: (X, Y, Z) of the crop.
             affine: (4, 4) of the crop, voxel to RAS mm.
+            observed: what the file is compared with, see :mod:`bundle.inferers.stored_check`; None: it is not.
+            axis: the decimated one.
 
         Raises:
-            InputError: no file, a damaged one, one whose grid does not hold the crop's, or a negative expected error.
+            InputError: no file, a damaged one, one whose grid does not hold the crop's, a soft mask, one that looks
+                like another unit, flipped or shifted along the slices, or a negative expected error.
         """
         files = self._files(nodule_id)
         if not files:
             raise InputError(f"{self.method} has no reconstruction of {nodule_id} in {self.folder}")
-        volume = _on_grid(load_volume(files[0]), shape, affine, files[0])
+        volume = _on_grid(files[0], shape, affine)
+        axes = "xyz".replace("xyz"[axis], "") + "xyz"[axis]
         if self.kind == "mask":
-            return Reconstruction(mask=volume > 0)
+            check_binary(str(files[0]), volume)
+            result = Reconstruction(mask=volume > 0)
+            if observed is not None:
+                result.notes += compare_mask(np.moveaxis(volume > 0, axis, 2), observed, str(files[0]), axes)
+            return result
         result = Reconstruction(image=to_unit(volume.astype(np.float64)))
+        if observed is not None:
+            result.notes += compare_image(np.moveaxis(volume, axis, 2), observed, str(files[0]), axes)
         for path in self._files(nodule_id, error=True):
-            error = _on_grid(load_volume(path), shape, affine, path) / HU_RANGE
+            error = _on_grid(path, shape, affine) / HU_RANGE
             try:
                 check_errors(error)
             except InputError as fault:
@@ -141,8 +161,14 @@ class StoredInferer(SliceInferer):
         return [path for path in every if not path.name.startswith(".") and not path.name.endswith(ERROR_END)]
 
 
-def _on_grid(volume: MetaTensor, shape: tuple[int, ...], affine: np.ndarray, path: Path) -> np.ndarray:
-    """The part of a volume that lies on the crop's grid; (X, Y, Z)."""
+def _on_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """The part of a file that lies on the crop's grid, in whatever unit it is; (X, Y, Z) float32."""
+    voxels, stored_affine, _ = read_image(path, "reconstruction")
+    broken = int(voxels.size - np.isfinite(voxels).sum())
+    if broken:
+        raise InputError(f"{path} has {broken} voxels that are nan or infinite: give each a number")
+    tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))[None]
+    volume = to_lps(MetaTensor(tensor, affine=torch.from_numpy(np.array(stored_affine, dtype=float))))
     array = volume[0].numpy()
     to_file = np.linalg.inv(np.asarray(volume.affine, dtype=float)) @ affine
     start = np.rint(to_file[:3, 3]).astype(int)

@@ -11,7 +11,7 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.rows import checked_volume
-from bundle.units import check_hu, check_unit
+from bundle.units import check_unit, refuse_normalised
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         hu = checked_volume("the true image", self.hu, np.shape(self.hu))
-        check_hu("the true image", hu)
+        refuse_normalised("the true image", hu)
         mask = checked_volume("the true mask", self.mask, hu.shape) > 0
         mm = np.asarray(self.spacing, dtype=np.float64)
         if mm.shape != (3,) or not (np.isfinite(mm) & (mm > 0)).all():

@@ -152,7 +152,7 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
     """
     start = time.perf_counter()
     if isinstance(inferer, StoredInferer):
-        result = inferer.read(case.nodule_id, case.mask.shape, case.affine)
+        result = inferer.read(case.nodule_id, case.mask.shape, case.affine, case.observed_slices(), case.axis)
         return result, time.perf_counter() - start
     result = inferer.complete(case.observed_slices(seed, reveal))
     seconds = time.perf_counter() - start

@@ -7,7 +7,7 @@ from bundle.transforms.grid import bounding_box, check_same_place, voxel_spacing
 from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu, to_unit
 from bundle.transforms.region import CropRegiond, box_around_mask, box_around_point, cut, slice_positions
 from bundle.transforms.region_lung import lung_box
-from bundle.units import check_binary, check_hu, check_unit
+from bundle.units import check_binary, check_unit, refuse_normalised
 
 __all__ = [
     "HU_MAX",
@@ -25,7 +25,6 @@ __all__ = [
     "box_around_mask",
     "box_around_point",
     "check_binary",
-    "check_hu",
     "check_same_place",
     "check_unit",
     "cut",
@@ -34,6 +33,7 @@ __all__ = [
     "margin_in_voxels",
     "observed_indices",
     "published_margin",
+    "refuse_normalised",
     "slice_positions",
     "to_hu",
     "to_unit",
