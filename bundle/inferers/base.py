@@ -20,6 +20,7 @@ from bundle.inferers.calibration.intervals import Calibration
 from bundle.inferers.consistency import agreed
 from bundle.progress import Progress
 from bundle.slices import ObservedSlices, Reconstruction
+from bundle.transforms.hu import to_hu
 from bundle.units import check_binary, check_unit
 
 
@@ -137,7 +138,7 @@ class SliceInferer(Inferer):
         """
         return None
 
-    def expected_error(self, raw: np.ndarray, observed: ObservedSlices) -> np.ndarray:
+    def expected_error(self, raw: np.ndarray, observed: ObservedSlices, image: np.ndarray | None = None) -> np.ndarray:
         """What a method gives as ``Reconstruction.error``: its raw error times the calibration's scale.
 
         The one place where the scale is applied.
@@ -145,6 +146,7 @@ class SliceInferer(Inferer):
         Args:
             raw: (X, Y, Z) the method's own estimate at the targets, normalised, 0 or more.
             observed: what was reconstructed from.
+            image: (X, Y, Z) the reconstruction, normalised, for factors by intensity; None: without them.
 
         Returns:
             (X, Y, Z) float32, a new array; 0 at the observed slices.
@@ -157,7 +159,10 @@ class SliceInferer(Inferer):
             >>> method.expected_error(np.full((1, 1, 3), 0.5), seen).ravel().tolist()
             [0.0, 0.25, 0.0]
         """
-        scale = 1.0 if self.calibration is None else self.calibration.scale_at(observed.gaps, observed.beyond)
+        scale: np.ndarray | float = 1.0
+        if self.calibration is not None:
+            hu, thick = None if image is None else to_hu(image), observed.thickness_mm > 0
+            scale = self.calibration.scale_at(observed.gaps, observed.beyond, hu, thick)
         error = (np.asarray(raw) * scale).astype(np.float32)
         error[..., observed.seen] = 0
         return error

@@ -29,20 +29,20 @@ from bundle.progress import Report
 from bundle.report.tables.table import DASH, Table
 from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
 from bundle.study.workers import run_all, worker_count
-from bundle.transforms import Decimate, to_unit
+from bundle.transforms import Decimate, to_hu, to_unit
 
 MAX_VOXELS = 100_000
 
 
 @dataclass
 class Sampling:
-    """What the worker processes do with a nodule: every method at every stride.
+    """What the worker processes do with a nodule: every method at every protocol.
 
     Attributes:
         source: of the nodules.
         crop: as in the study.
         inferers: by name, without a calibration.
-        strides: of the observed slices.
+        protocols: stride of the observed slices, and how many slices each is the average of.
         slices: which slices count: "unobserved" or "interpolated".
         seed: of the methods.
     """
@@ -50,7 +50,7 @@ class Sampling:
     source: NoduleSource
     crop: Crop
     inferers: Mapping[str, SliceInferer]
-    strides: Sequence[int]
+    protocols: Sequence[tuple[int, int]]
     slices: str
     seed: int = 0
 
@@ -61,17 +61,17 @@ class Sampling:
             cropped = self.crop(self.source[index])
         except InputError as fault:
             return {name: [f"{self.source.ids[index]}: {fault}"] for name in self.inferers}
-        for stride in self.strides:
+        for stride, average in self.protocols:
             for name, inferer in self.inferers.items():
                 try:
-                    case = case_of(cropped, Decimate(stride))
+                    case = case_of(cropped, Decimate(stride, average=average))
                     made, _ = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name))
-                    found[name].append(self._sample(case, made, stride, name))
+                    found[name].append(self._sample(case, made, name))
                 except InputError as fault:
-                    found[name].append(f"{self.source.ids[index]} at stride {stride}: {fault}")
+                    found[name].append(f"{self.source.ids[index]} at stride {stride}, averages of {average}: {fault}")
         return found
 
-    def _sample(self, case: Case, made: Reconstruction, stride: int, name: str) -> Sample:
+    def _sample(self, case: Case, made: Reconstruction, name: str) -> Sample:
         if made.error is None or made.image is None:
             raise InputError(f"{name} gives no expected error: there is nothing to calibrate")
         truth = case.truth
@@ -84,8 +84,10 @@ class Sampling:
             if len(voxels) > MAX_VOXELS:
                 voxels = np.random.default_rng(0).choice(voxels, MAX_VOXELS, replace=False)
             where[region] = voxels
-        values = ({region: volume.ravel()[at] for region, at in where.items()} for volume in (residual, error, beyond))
-        return Sample(case.nodule_id, stride, stride * case.spacing[case.axis], *values)
+        volumes = (residual, error, beyond, to_hu(made.image).astype(np.float32))
+        values = ({region: volume.ravel()[at] for region, at in where.items()} for volume in volumes)
+        stride, average = case.decimate.stride, case.decimate.average
+        return Sample(case.nodule_id, stride, stride * case.spacing[case.axis], *values, average)
 
 
 class CalibrationStudy:
@@ -98,6 +100,7 @@ class CalibrationStudy:
         methods: names of those to calibrate; each gives expected errors.
         output_file: JSON that is written; entries of other methods in it stay.
         strides: of the observed slices.
+        thick: pairs of a stride and of how many slices an observed one is the average of, beside the strides.
         slices: which slices count: ``unobserved`` or ``interpolated``.
         ids: text file of the nodule ids to use; None: all.
         folds: use patients of these folds of 5 only; None: all.
@@ -118,6 +121,7 @@ class CalibrationStudy:
         methods: Sequence[str] | str,
         output_file: str,
         strides: Sequence[int] = (3, 5, 8),
+        thick: Sequence[Sequence[int]] = ((3, 3), (5, 5), (2, 4), (3, 6)),
         slices: str = "unobserved",
         ids: str | None = None,
         folds: Sequence[int] | None = None,
@@ -131,7 +135,7 @@ class CalibrationStudy:
         self.inferers = inferers
         self.methods = methods
         self.output_file = Path(output_file).expanduser()
-        self.strides = list(strides)
+        self.protocols = [(stride, 1) for stride in strides] + [(int(pair[0]), int(pair[1])) for pair in thick]
         self.slices = slices
         self.ids = ids
         self.folds = folds
@@ -157,14 +161,14 @@ class CalibrationStudy:
         source = chosen_nodules(source, self.ids, self.folds)
         names = chosen_names(self.methods, list(self.inferers), "methods")
         work = Sampling(
-            source, self.crop(), {n: self.inferers[n]() for n in names}, self.strides, self.slices, self.seed
+            source, self.crop(), {n: self.inferers[n]() for n in names}, self.protocols, self.slices, self.seed
         )
         workers = worker_count(self.workers, len(source), self.device)
         done = dict(run_all(work, range(len(source)), workers, "calibration"))
         data = {
             "data": self.data_name or source.description,
             "folds_of_5": None if self.folds is None else list(self.folds),
-            "strides": self.strides,
+            "protocols": [list(pair) for pair in self.protocols],
             "slices": self.slices,
         }
         entries = {name: _entry(name, [one for i in sorted(done) for one in done[i][name]], data) for name in names}

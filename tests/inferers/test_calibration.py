@@ -204,3 +204,56 @@ def test_the_scale_is_applied_and_observed_slices_are_sure():
     method.calibration = Calibration(1.7, (0.9,), (2.0,))
     np.testing.assert_allclose(method.expected_error(raw, observed), 1.7 * expected, rtol=1e-6)
     assert LinearInferer().calibration is None
+
+
+def grouped(seed, count=14):
+    """Residuals of a method that is three times too sure in tissue, and twice where observed slices are averages."""
+    rng = np.random.default_rng(seed)
+    residuals, errors, images, gaps, thick = [], [], [], [], []
+    for nodule in range(count):
+        hu = rng.choice([-900.0, -20.0], 4000)
+        averages = bool(nodule % 2)
+        sd = 0.02 * np.where(hu > -500, 3, 1) * (2 if averages else 1)
+        residuals.append(rng.normal(0, sd))
+        errors.append(np.full(len(hu), 0.02))
+        images.append(hu)
+        gaps.append(rng.choice([2.0, 3.5, 6.0]))
+        thick.append(averages)
+    return residuals, errors, gaps, images, thick
+
+
+def test_groups_that_are_too_sure_are_covered_on_others_all_the_same():
+    residuals, errors, gaps, images, thick = grouped(0)
+    found = calibrate(residuals, errors, (0.9,), gaps, images_hu=images, thick=thick)
+    plain = calibrate(residuals, errors, (0.9,), gaps)
+    residuals, errors, gaps, images, thick = grouped(1)
+    for kind in (False, True):
+        for tissue in (False, True):
+            held, before = [], []
+            for r, e, g, h, t in zip(residuals, errors, gaps, images, thick, strict=True):
+                if t == kind:
+                    chosen = (h > -500) == tissue
+                    held.append(coverage_of([r[chosen]], [e[chosen]], found, [g], None, [h[chosen]], [t])[0])
+                    before.append(coverage_of([r[chosen]], [e[chosen]], plain, [g])[0])
+            assert np.mean(held) == pytest.approx(0.9, abs=0.03)
+            assert abs(np.mean(before) - 0.9) > 0.05 or (kind, tissue) == (True, False)
+
+
+def test_few_nodules_of_a_group_borrow_from_its_intensity_and_factors_are_refused_if_odd():
+    residuals, errors, gaps, images, thick = grouped(0)
+    gaps = [3.5] * len(gaps)
+    factors = np.asarray(calibrate(residuals, errors, (0.9,), gaps, images_hu=images, thick=thick).factors)
+    assert (factors[:, 0] == factors[:, 1]).all()
+    assert factors[0, 1, 3] == pytest.approx(3 * factors[0, 1, 0], rel=0.15)
+    with pytest.raises(InputError, match="factors have shape"):
+        Calibration(1.0, (0.9,), (2.0,), factors=((1.0,),))
+
+
+def test_expected_errors_follow_the_intensity():
+    method = LinearInferer()
+    table = tuple(tuple((1.0, 1.0, 1.0, 4.0) for _ in range(3)) for _ in range(2))
+    method.calibration = Calibration(1.0, (0.9,), (2.0,), factors=table)
+    seen = ObservedSlices(np.zeros((2, 1, 2)), None, np.array([0.0, 3.0]), np.array([1.0]))
+    image = np.array([0.05, 0.9])[:, None, None]  # -930 and 260 HU
+    assert method.expected_error(np.full((2, 1, 1), 0.1), seen, image).ravel() == pytest.approx([0.1, 0.4])
+    assert method.expected_error(np.full((2, 1, 1), 0.1), seen).ravel() == pytest.approx([0.1, 0.1])

@@ -38,7 +38,7 @@ def calibrate(data, output, **options):
     parser = ConfigParser()
     parser.read_config([*CONFIGS, str(data / "overlay.json")])
     parser.update({"bundle_root": str(ROOT), "datalist": str(data / "nodules"), "output_file": str(output)})
-    parser.update({"methods": ["unsure"], "workers": 1, "device": "cpu", **options})
+    parser.update({"methods": ["unsure"], "workers": 1, "device": "cpu", "thick": [], **options})
     parser.get_parsed_content("run")
 
 
@@ -53,7 +53,7 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(data, tmp_path,
     assert set(written) == {"kept", "unsure"} == set(read_calibrations(output))
     on = written["unsure"]["calibrated_on"]
     assert (on["data"], on["patients"], on["nodules"], on["reconstructions"]) == ("ours", 6, 9, 18)
-    assert (on["strides"], on["folds_of_5"], on["left_out"]) == ([3, 5], [0, 1, 2], 0)
+    assert (on["protocols"], on["folds_of_5"], on["left_out"]) == ([[3, 1], [5, 1]], [0, 1, 2], 0)
     held = written["unsure"]["coverage_of_other_patients"]
     np.testing.assert_allclose(held["all"]["global"], held["levels"], atol=0.03)
     np.testing.assert_allclose(
@@ -151,8 +151,17 @@ def test_the_command_gives_the_same_with_two_workers(data, tmp_path):
         str([*CONFIGS, str(data / "overlay.json")]),
     ]
     command += ["--datalist", str(data / "nodules"), "--output_file", str(two), "--methods", "['unsure']"]
-    command += ["--folds", "[1]", "--strides", "[4]", "--workers", "2", "--device", "cpu"]
+    command += ["--folds", "[1]", "--strides", "[4]", "--thick", "[]", "--workers", "2", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert two.read_text() == one.read_text()
+
+
+def test_averages_are_calibrated_beside_planes(data, tmp_path):
+    output = tmp_path / "u.json"
+    calibrate(data, output, strides=[3], thick=[[3, 3]])
+    entry = json.loads(output.read_text())["methods"]["unsure"]
+    assert entry["calibrated_on"]["protocols"] == [[3, 1], [3, 3]]
+    assert {"all", "3", "3 x 3"} < set(entry["coverage_of_other_patients"])
+    assert np.shape(load_calibration("unsure", output).factors) == (2, 3, 4)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.inferers.calibration.intervals import LEVELS, MAX_POWER, REFERENCE_GAP_MM, Calibration, check_errors
+from bundle.inferers.calibration.intervals import (
+    GROUP_GAP_MM,
+    GROUP_HU,
+    GROUPS,
+    LEVELS,
+    MAX_POWER,
+    REFERENCE_GAP_MM,
+    Calibration,
+    check_errors,
+    group_factors,
+)
 
 SAME_GAP = 1e-3  # of the logarithm
+GROUP_LEVEL = 0.9  # the level at which groups are made alike
+LEAST_GROUP, LEAST_VOXELS = 6, 20  # reconstructions of a group, and voxels in each
 
 
 def calibrate(
@@ -18,6 +30,8 @@ def calibrate(
     levels: Sequence[float] = LEVELS,
     gaps_mm: Sequence[float] | None = None,
     beyond: Sequence[np.ndarray] | None = None,
+    images_hu: Sequence[np.ndarray] | None = None,
+    thick: Sequence[bool] | None = None,
 ) -> Calibration:
     """Find the scale and the multipliers from reconstructions whose truth is known.
 
@@ -29,6 +43,8 @@ def calibrate(
             and the power is found by which actual over raw error grows with the gap (least squares of the logarithms).
             None, or all alike: the power is 0.
         beyond: for each nodule which of the voxels lie beyond the observed slices; None: none does.
+        images_hu: for each nodule the reconstruction at the voxels; None: no factors are sought.
+        thick: for each nodule whether its observed slices are averages over a thickness; None: none is.
 
     Returns:
         the calibration. Each nodule has the same weight; one without voxels has none.
@@ -71,6 +87,15 @@ def calibrate(
     if not mean_raw or not mean_off:
         raise InputError("the errors or the residuals are 0 throughout: there is nothing to scale")
     scale = mean_off / mean_raw
+    factors: tuple = ()
+    if images_hu is not None:
+        hu = [np.asarray(image, dtype=float).ravel() for image in images_hu if np.size(image)]
+        kinds = [
+            bool(one) for one, image in zip(thick or [False] * len(images_hu), images_hu, strict=True) if image.size
+        ]
+        factors = _factors(off, [scale * values for values in raw], gaps, hu, kinds)
+        tables = [np.asarray(factors[kind]) for kind in kinds]
+        raw = [v * group_factors(t, g, h) for v, t, g, h in zip(raw, tables, gaps, hu, strict=True)]
     weights = np.concatenate([np.full(len(values), 1 / len(values)) for values in off])
     ratios = _ratio(np.concatenate(off), scale * np.concatenate(raw))
     multipliers = weighted_quantile(ratios, weights, levels)
@@ -81,7 +106,7 @@ def calibrate(
             f"an interval of {max(levels):.0%}; let the method expect some error everywhere"
         )
     half_widths = tuple(float(q) for q in multipliers)
-    return Calibration(scale, tuple(float(level) for level in levels), half_widths, power, further)
+    return Calibration(scale, tuple(float(level) for level in levels), half_widths, power, further, factors)
 
 
 def coverage_of(
@@ -90,6 +115,8 @@ def coverage_of(
     found: Calibration,
     gaps_mm: Sequence[float] | None = None,
     beyond: Sequence[np.ndarray] | None = None,
+    images_hu: Sequence[np.ndarray] | None = None,
+    thick: Sequence[bool] | None = None,
 ) -> np.ndarray:
     """Part of the voxels that each level's intervals hold, mean over nodules.
 
@@ -99,6 +126,8 @@ def coverage_of(
         found: the calibration to try.
         gaps_mm: as for :func:`calibrate`.
         beyond: as for :func:`calibrate`.
+        images_hu: as for :func:`calibrate`.
+        thick: as for :func:`calibrate`.
 
     Returns:
         (levels,) between 0 and 1; nan for no voxels.
@@ -109,7 +138,9 @@ def coverage_of(
     """
     gaps = [REFERENCE_GAP_MM] * len(errors) if gaps_mm is None else gaps_mm
     outside = [np.array(False)] * len(errors) if beyond is None else beyond
-    scales = [found.scale_at(gap, out) for gap, out in zip(gaps, outside, strict=True)]
+    hu = [None] * len(errors) if images_hu is None else images_hu
+    kinds = [False] * len(errors) if thick is None else thick
+    scales = [found.scale_at(*known) for known in zip(gaps, outside, hu, kinds, strict=True)]
     parts = [
         [np.mean(np.abs(residual) <= scale * q * error) for q in found.multipliers]
         for residual, error, scale in zip(residuals, errors, scales, strict=True)
@@ -147,6 +178,44 @@ def _gap_power(
         return 0.0
     y = np.log(means[kept, 0] / means[kept, 1])
     return float(np.clip(np.polyfit(x, y, 1)[0], -MAX_POWER, MAX_POWER))
+
+
+def _factors(
+    off: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    gaps: Sequence[float],
+    hu: Sequence[np.ndarray],
+    thick: Sequence[bool],
+) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Of each group the quantile of actual over expected error, over that of all: (2, 3, 4).
+
+    A group of few reconstructions takes what its intensity has at all gaps, and a kind without any what the other has.
+    """
+    ratios = [_ratio(o, e) for o, e in zip(off, expected, strict=True)]
+    rows = np.argmin(np.abs(np.log(gaps)[:, None] - np.log(GROUP_GAP_MM)), axis=1)
+    columns = [np.argmin(np.abs(h[:, None] - np.array(GROUP_HU)), axis=1) for h in hu]
+
+    def quantile(chosen: Callable[[int], np.ndarray]) -> float | None:
+        parts = [ratios[i][chosen(i)] for i in range(len(ratios))]
+        parts = [part for part in parts if len(part) >= LEAST_VOXELS]
+        if len(parts) < LEAST_GROUP:
+            return None
+        weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
+        return float(weighted_quantile(np.concatenate(parts), weights, [GROUP_LEVEL])[0])
+
+    whole = quantile(lambda i: np.ones(len(ratios[i]), dtype=bool))
+    table = np.full(GROUPS, np.nan)
+    for kind, row, column in np.ndindex(GROUPS):
+        found = quantile(lambda i, k=kind, r=row, c=column: (columns[i] == c) & (rows[i] == r) & (thick[i] == bool(k)))  # type: ignore[misc]
+        if found is None:
+            found = quantile(lambda i, k=kind, c=column: (columns[i] == c) & (thick[i] == bool(k)))  # type: ignore[misc]
+        if found and whole and np.isfinite(found):
+            table[kind, row, column] = found / whole
+    for kind in range(2):
+        table[kind] = np.where(np.isnan(table[kind]), table[1 - kind], table[kind])
+    return tuple(
+        tuple(tuple(round(float(f), 4) for f in row) for row in part) for part in np.nan_to_num(table, nan=1.0)
+    )
 
 
 def _beyond(off: Sequence[np.ndarray], raw: Sequence[np.ndarray], outside: Sequence[np.ndarray]) -> float:

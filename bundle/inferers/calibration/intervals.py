@@ -4,7 +4,10 @@ Vocabulary: a method's *raw error* is what it takes for its own error at a voxel
 Its *expected error* is the raw error times a *scale*, by which its mean becomes the mean absolute error on the
 calibration nodules. The scale follows a power of the *gap*, the mm between the observed slices around the voxel, as
 raw errors seldom grow with the gap like actual ones, and is another *beyond* the observed slices, where nothing is
-interpolated. The *interval* of a *level*, say 0.9, is the reconstructed value
+interpolated; and it has a *factor* for each group of voxels that a method is surer or less sure of than it should be:
+by the reconstructed intensity, which tells lung from tumour, by the gap, and by whether observed slices are planes or
+averages over a thickness (Mondrian conformal prediction, Vovk et al. 2003; by groups known before the truth is). The
+*interval* of a *level*, say 0.9, is the reconstructed value
 plus and minus the expected error times a *multiplier*: the 0.9 quantile, on the calibration nodules, of the absolute
 residual over the expected error. That is split-conformal prediction with a normalised residual (Lei et al. 2018,
 Journal of the American Statistical Association 113:1094) in which each nodule has the same weight, whatever its size.
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from bundle.errors import InputError
 
@@ -31,6 +35,10 @@ UNCERTAINTY_FILE = (_PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.pa
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 REFERENCE_GAP_MM = 3.0
 MAX_POWER = 2.0
+# middles of the groups, between which factors are interpolated: lung, its vessels and margins, partial volume, tissue
+GROUP_HU = (-875.0, -625.0, -350.0, -50.0)
+GROUP_GAP_MM = (2.0, 3.5, 6.0)
+GROUPS = (2, len(GROUP_GAP_MM), len(GROUP_HU))
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Calibration:
         multipliers: half the width of the interval of each level, in expected errors.
         gap_power: the scale is proportional to this power of the gap.
         beyond: the scale beyond the observed slices over that between them.
+        factors: (2, 3, 4) of the scale, for planes and for averages over a thickness, by gap and by intensity; (): 1.
 
     Raises:
         InputError: numbers that are no scale, no levels, or multipliers that shrink while the level grows.
@@ -57,8 +66,12 @@ class Calibration:
     multipliers: tuple[float, ...]
     gap_power: float = 0.0
     beyond: float = 1.0
+    factors: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     def __post_init__(self) -> None:
+        table = np.asarray(self.factors, dtype=float)
+        if self.factors and (table.shape != GROUPS or not np.all(np.isfinite(table) & (table > 0))):
+            raise InputError(f"the factors have shape {table.shape}, expected {GROUPS}, all above 0")
         for words, value in (("of expected errors", self.scale), ("beyond the observed slices", self.beyond)):
             if not (np.isfinite(value) and value > 0):
                 raise InputError(f"the scale {words} is {value}, expected a number above 0")
@@ -79,15 +92,48 @@ class Calibration:
         """Multiplier by level."""
         return dict(zip(self.levels, self.multipliers, strict=True))
 
-    def scale_at(self, gaps_mm: np.ndarray | float, beyond: np.ndarray | bool = False) -> np.ndarray:
+    def scale_at(
+        self,
+        gaps_mm: np.ndarray | float,
+        beyond: np.ndarray | bool = False,
+        image_hu: np.ndarray | float | None = None,
+        thick: bool = False,
+    ) -> np.ndarray:
         """The scale at gaps of a width, between the observed slices or beyond them.
+
+        Args:
+            gaps_mm: around each voxel; as all that follow, of shapes that go together.
+            beyond: which voxels lie beyond the observed slices.
+            image_hu: the reconstruction there; None: factors are left out.
+            thick: whether observed slices are averages over a thickness.
 
         Example:
             >>> float(Calibration(2.0, (0.9,), (2.1,), gap_power=0.5).scale_at(12.0))
             4.0
         """
         relative = (np.asarray(gaps_mm, dtype=np.float64) / REFERENCE_GAP_MM) ** self.gap_power
-        return self.scale * relative * np.where(beyond, self.beyond, 1.0)
+        scale = self.scale * relative * np.where(beyond, self.beyond, 1.0)
+        if self.factors and image_hu is not None:
+            scale = scale * group_factors(np.asarray(self.factors[int(thick)]), gaps_mm, image_hu)
+        return scale
+
+
+def group_factors(table: np.ndarray, gaps_mm: np.ndarray | float, image_hu: np.ndarray | float) -> np.ndarray:
+    """Factors at gaps and intensities, interpolated between the middles of the groups and held beyond them.
+
+    Args:
+        table: (3, 4) by gap and intensity.
+        gaps_mm: of shape that goes together with that of ``image_hu``.
+        image_hu: HU.
+
+    Example:
+        >>> float(group_factors(np.outer([1, 1, 1], [1.0, 1.0, 1.0, 2.0]), 3.0, -200.0))
+        1.5
+    """
+    gap, hu = np.broadcast_arrays(np.asarray(gaps_mm, dtype=float), np.asarray(image_hu, dtype=float))
+    row = np.interp(np.log(gap), np.log(GROUP_GAP_MM), np.arange(len(GROUP_GAP_MM)))
+    column = np.interp(hu, GROUP_HU, np.arange(len(GROUP_HU)))
+    return map_coordinates(table, np.stack([row, column]), order=1, mode="nearest")
 
 
 def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibration]:
@@ -131,4 +177,6 @@ def check_errors(errors: np.ndarray) -> None:
 def _read(entry: Mapping[str, Any]) -> Calibration:
     power, beyond = float(entry.get("gap_power", 0.0)), float(entry.get("beyond", 1.0))
     pairs = sorted((float(level), float(q)) for level, q in entry["multipliers"].items())
-    return Calibration(float(entry["scale"]), tuple(p for p, _ in pairs), tuple(q for _, q in pairs), power, beyond)
+    factors = tuple(tuple(tuple(float(f) for f in row) for row in part) for part in entry.get("factors", ()))
+    levels, multipliers = tuple(p for p, _ in pairs), tuple(q for _, q in pairs)
+    return Calibration(float(entry["scale"]), levels, multipliers, power, beyond, factors)

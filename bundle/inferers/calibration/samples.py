@@ -1,6 +1,7 @@
 """What calibrations are made from, and how well one holds on other patients: the entry of a method in the file.
 
-Vocabulary: a *sample* is one method on one nodule at one stride: residuals and raw errors at unobserved voxels.
+Vocabulary: a *sample* is one method on one nodule at one *protocol*, a stride and how many slices an observed one is
+the average of: residuals and raw errors at unobserved voxels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Sample:
-    """One method on one nodule at one stride; of each region, (N,) values at the same unobserved voxels.
+    """One method on one nodule at one protocol; of each region, (N,) values at the same unobserved voxels.
 
     Attributes:
         nodule_id: of the nodule.
@@ -31,6 +32,8 @@ class Sample:
         residuals: reconstruction minus truth, normalised, by region.
         errors: the method's raw error there.
         beyond: which of the voxels lie beyond the observed slices.
+        images_hu: the reconstruction there.
+        average: thin slices that an observed one is the average of.
     """
 
     nodule_id: str
@@ -39,6 +42,13 @@ class Sample:
     residuals: Mapping[str, np.ndarray]
     errors: Mapping[str, np.ndarray]
     beyond: Mapping[str, np.ndarray]
+    images_hu: Mapping[str, np.ndarray]
+    average: int = 1
+
+    @property
+    def protocol(self) -> str:
+        """The stride, and of averages their number: "3" or "3 x 6"."""
+        return str(self.stride) if self.average == 1 else f"{self.stride} x {self.average}"
 
 
 def calibrated(samples: Sequence[Sample]) -> Calibration:
@@ -47,16 +57,17 @@ def calibrated(samples: Sequence[Sample]) -> Calibration:
     Raises:
         InputError: as :func:`bundle.inferers.calibrate`.
     """
-    parts = ([getattr(s, name)["global"] for s in samples] for name in ("residuals", "errors", "beyond"))
-    residuals, errors, beyond = parts
-    return calibrate(residuals, errors, LEVELS, [s.gap_mm for s in samples], beyond)
+    names = ("residuals", "errors", "beyond", "images_hu")
+    residuals, errors, beyond, images = ([getattr(s, name)["global"] for s in samples] for name in names)
+    gaps, thick = [s.gap_mm for s in samples], [s.average > 1 for s in samples]
+    return calibrate(residuals, errors, LEVELS, gaps, beyond, images, thick)
 
 
 def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
-    """Coverage by stride and region, of each fifth of the patients by the calibration of the other patients.
+    """Coverage by protocol and region, of each fifth of the patients by the calibration of the other patients.
 
     Returns:
-        for "all" and each stride, by region, the mean over nodules for each of the levels; None where undefined, as
+        for "all" and each protocol, by region, the mean over nodules for each of the levels; None where undefined, as
         with a single patient.
     """
     patients = sorted({patient_of(sample.nodule_id) for sample in samples})
@@ -70,12 +81,15 @@ def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[flo
         for sample in samples:
             if patient_of(sample.nodule_id) in held:
                 for region in REGIONS:
-                    residuals, errors = [sample.residuals[region]], [sample.errors[region]]
-                    part = coverage_of(residuals, errors, found, [sample.gap_mm], [sample.beyond[region]])
-                    for place in ("all", str(sample.stride)):
+                    names = ("residuals", "errors", "beyond", "images_hu")
+                    residuals, errors, beyond, images = ([getattr(sample, name)[region]] for name in names)
+                    thick = [sample.average > 1]
+                    part = coverage_of(residuals, errors, found, [sample.gap_mm], beyond, images, thick)
+                    for place in ("all", sample.protocol):
                         by_place.setdefault((place, region), []).append(part)
     table: dict[str, dict[str, list[float | None]]] = {}
-    for place in ("all", *(str(stride) for stride in sorted({s.stride for s in samples}))):
+    protocols = sorted({(s.average > 1, s.stride, s.average, s.protocol) for s in samples})
+    for place in ("all", *(one[-1] for one in protocols)):
         for region in REGIONS:
             parts = [part for part in by_place.get((place, region), []) if np.isfinite(part).all()]
             means = np.mean(parts, axis=0) if parts else [None] * len(LEVELS)
@@ -102,6 +116,7 @@ def entry_of(samples: Sequence[Sample], left_out: int, data: Mapping[str, Any]) 
         "scale": found.scale,
         "gap_power": found.gap_power,
         "beyond": found.beyond,
+        "factors": found.factors,
         "multipliers": {f"{level:g}": q for level, q in found.intervals.items()},
         "calibrated_on": {
             **data,

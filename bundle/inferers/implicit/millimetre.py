@@ -139,7 +139,7 @@ class MillimetreSirenInferer(FittedInferer):
         results = []
         for one, (field, result) in zip(observed, self._fields(observed), strict=True):
             result.image, spread = field.slices(one.targets)
-            result.error = self.expected_error(self._raw_error(field, spread), one)
+            result.error = self.expected_error(self._raw_error(field, spread), one, result.image)
             result.state = field.state()
             results.append(result)
         return results

@@ -135,9 +135,10 @@ class PriorInferer(SliceInferer):
         with torch.inference_mode(), one_thread():
             made = self._made(seen, observed, self.network.to(self.device))
         image, error = (np.ascontiguousarray(np.moveaxis(part, 0, 2)) for part in made.numpy())
+        whole = with_observed(image.clip(0, 1).astype(np.float64), observed)
         return Reconstruction(
-            image=with_observed(image.clip(0, 1).astype(np.float64), observed),
-            error=self.expected_error(error, observed),
+            image=whole,
+            error=self.expected_error(error, observed, whole),
             notes=self._notes(observed),
         )
 
