@@ -206,7 +206,7 @@ def test_the_scale_is_applied_and_observed_slices_are_sure():
     assert LinearInferer().calibration is None
 
 
-def grouped(seed, count=14):
+def grouped(seed, count=120):
     """Residuals of a method that is three times too sure in tissue, and twice where observed slices are averages."""
     rng = np.random.default_rng(seed)
     residuals, errors, images, gaps, thick = [], [], [], [], []
@@ -240,11 +240,12 @@ def test_groups_that_are_too_sure_are_covered_on_others_all_the_same():
 
 
 def test_few_nodules_of_a_group_borrow_from_its_intensity_and_factors_are_refused_if_odd():
-    residuals, errors, gaps, images, thick = grouped(0)
+    residuals, errors, gaps, images, thick = grouped(0, 14)
     gaps = [3.5] * len(gaps)
     factors = np.asarray(calibrate(residuals, errors, (0.9,), gaps, images_hu=images, thick=thick).factors)
     assert (factors[:, 0] == factors[:, 1]).all()
-    assert factors[0, 1, 3] == pytest.approx(3 * factors[0, 1, 0], rel=0.15)
+    # seven reconstructions of a kind: a little over half of the way from no factor to the whole one
+    assert factors[0, 1, 3] == pytest.approx(3 ** (7 / 13) * factors[0, 1, 0], rel=0.15)
     with pytest.raises(InputError, match="factors have shape"):
         Calibration(1.0, (0.9,), (2.0,), factors=((1.0,),))
 

@@ -164,4 +164,4 @@ def test_averages_are_calibrated_beside_planes(data, tmp_path):
     entry = json.loads(output.read_text())["methods"]["unsure"]
     assert entry["calibrated_on"]["protocols"] == [[3, 1], [3, 3]]
     assert {"all", "3", "3 x 3"} < set(entry["coverage_of_other_patients"])
-    assert np.shape(load_calibration("unsure", output).factors) == (2, 3, 4)
+    assert np.shape(read_calibrations(output)["unsure"].factors) == (2, 3, 4)

@@ -189,19 +189,20 @@ def _factors(
 ) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """Of each group the quantile of actual over expected error, over that of all: (2, 3, 4).
 
-    A group of few reconstructions takes what its intensity has at all gaps, and a kind without any what the other has.
+    A group of few reconstructions takes what its intensity has at all gaps, and a kind without any what the other has;
+    the fewer, the nearer to 1.
     """
     ratios = [_ratio(o, e) for o, e in zip(off, expected, strict=True)]
     rows = np.argmin(np.abs(np.log(gaps)[:, None] - np.log(GROUP_GAP_MM)), axis=1)
     columns = [np.argmin(np.abs(h[:, None] - np.array(GROUP_HU)), axis=1) for h in hu]
 
-    def quantile(chosen: Callable[[int], np.ndarray]) -> float | None:
+    def quantile(chosen: Callable[[int], np.ndarray]) -> tuple[float, int] | None:
         parts = [ratios[i][chosen(i)] for i in range(len(ratios))]
         parts = [part for part in parts if len(part) >= LEAST_VOXELS]
         if len(parts) < LEAST_GROUP:
             return None
         weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
-        return float(weighted_quantile(np.concatenate(parts), weights, [GROUP_LEVEL])[0])
+        return float(weighted_quantile(np.concatenate(parts), weights, [GROUP_LEVEL])[0]), len(parts)
 
     whole = quantile(lambda i: np.ones(len(ratios[i]), dtype=bool))
     table = np.full(GROUPS, np.nan)
@@ -209,8 +210,9 @@ def _factors(
         found = quantile(lambda i, k=kind, r=row, c=column: (columns[i] == c) & (rows[i] == r) & (thick[i] == bool(k)))  # type: ignore[misc]
         if found is None:
             found = quantile(lambda i, k=kind, c=column: (columns[i] == c) & (thick[i] == bool(k)))  # type: ignore[misc]
-        if found and whole and np.isfinite(found):
-            table[kind, row, column] = found / whole
+        if found and whole and 0 < found[0] < np.inf and 0 < whole[0] < np.inf:
+            certainty = found[1] / (found[1] + LEAST_GROUP)
+            table[kind, row, column] = (found[0] / whole[0]) ** certainty
     for kind in range(2):
         table[kind] = np.where(np.isnan(table[kind]), table[1 - kind], table[kind])
     return tuple(
