@@ -85,9 +85,11 @@ class Sampling:
                 voxels = np.random.default_rng(0).choice(voxels, MAX_VOXELS, replace=False)
             where[region] = voxels
         volumes = (residual, error, beyond, to_hu(made.image).astype(np.float32))
-        values = ({region: volume.ravel()[at] for region, at in where.items()} for volume in volumes)
+        values = [{region: volume.ravel()[at] for region, at in where.items()} for volume in volumes]
         stride, average = case.decimate.stride, case.decimate.average
-        return Sample(case.nodule_id, stride, stride * case.spacing[case.axis], *values, average)
+        residuals, errors, outside, images = values
+        gap_mm = stride * case.spacing[case.axis]
+        return Sample(case.nodule_id, stride, gap_mm, residuals, errors, outside, images, average)
 
 
 class CalibrationStudy:
