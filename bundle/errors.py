@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bundle.stopping import stoppable
@@ -47,13 +48,13 @@ def mistake_behind(fault: BaseException) -> InputError | None:
     return seen
 
 
-def exit_on_mistake(run: Callable[[], Any]) -> Any:
+def exit_on_mistake(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call ``run``; end the program with one sentence and exit status 1 if the user made a mistake.
 
     Ctrl-C and SIGTERM end it with one line too, see :func:`bundle.stopping.stoppable`.
 
     Example:
-        >>> exit_on_mistake(lambda: 42)
+        >>> exit_on_mistake(max, 1, 42)
         42
     """
     for stream in (sys.stdout, sys.stderr):
@@ -61,9 +62,20 @@ def exit_on_mistake(run: Callable[[], Any]) -> Any:
             stream.reconfigure(errors="backslashreplace")  # a locale without the sign must not end a run
     try:
         with stoppable("stopped: what was finished is kept, give the same command again to go on"):
-            return run()
+            return run(*args, **kwargs)
     except Exception as fault:
         mistake = mistake_behind(fault)
         if mistake is None:
             raise
         raise SystemExit(f"error: {mistake}") from None
+
+
+def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
+    """The known name that a mistyped one is most like, at least by so much of 1; None if it is like none.
+
+    Example:
+        >>> nearest("cubc", ["cubic", "linear"])
+        'cubic'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
+    return near[0] if near else None

@@ -80,6 +80,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def mask_name(threshold: float | None) -> str:
+    """What a mask is called: by the threshold in HU that it was made with, if it was.
+
+    Example:
+        >>> mask_name(-400), mask_name(-400.25), mask_name(None)
+        ('mask_-400HU', 'mask_-400.25HU', 'mask')
+    """
+    return "mask" if threshold is None else f"mask_{threshold:+.12g}HU"
+
+
 class ResultStore:
     """The output folder of a study.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from bundle.errors import InputError
+from bundle.errors import InputError, nearest
 from bundle.files import folder_name
 
 TRUTH = "truth"
@@ -32,8 +31,8 @@ def chosen_names(asked: Sequence[str] | str, known: Sequence[str], option: str =
         raise InputError(f"--{option} is empty: choose from {', '.join(known)}")
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            near = nearest(str(name), known)
+            hint = f"did you mean '{near}'? " if near else ""
             raise InputError(f"--{option} has '{name}', which is no method: {hint}choose from {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"--{option} has '{name}' twice: name each method once")

@@ -21,6 +21,7 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.report.tidy import KEY, Summary, read_rows, summarise_rows
+from bundle.store import mask_name
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
 KINDS = {"phantom": "phantom data, not CT", "lidc": "CT of LIDC-IDRI", "datalist": "CT given as NIfTI"}
@@ -191,8 +192,7 @@ class StudyResults:
         """A method's mask, (X, Y, Z) bool: a density method's at a threshold, a shape method's own."""
         if not self.has(nodule_id, method):
             return None
-        name = f"mask_{threshold:+.0f}HU" if method in self.density_methods and threshold is not None else "mask"
-        return self._mask(nodule_id, method, name)
+        return self._mask(nodule_id, method, mask_name(threshold if method in self.density_methods else None))
 
     def has(self, nodule_id: str, method: str) -> bool:
         """Whether there is a reconstruction of this run, as far as ``failures.csv`` says."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from bundle.data import NoduleSource
 from bundle.data.windows import in_folds
-from bundle.errors import InputError, exit_on_mistake
+from bundle.errors import InputError
 from bundle.files import write_whole
 from bundle.inferers import Reconstruction, SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
@@ -147,10 +147,11 @@ class CalibrationStudy:
         self.device = device
 
     def run(self) -> None:
-        """Calibrate, write the file, print nominal against actual coverage; a user's mistake is one sentence."""
-        exit_on_mistake(self._run)
+        """Calibrate, write the file, print nominal against actual coverage.
 
-    def _run(self) -> None:
+        Raises:
+            InputError: a value or nodules that can't be used; nothing is written.
+        """
         kept = {}
         if self.output_file.exists():
             read_calibrations(self.output_file)  # a broken file is told, not written over

@@ -24,6 +24,7 @@ from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
 from bundle.metrics import Truth
+from bundle.store import mask_name
 from bundle.transforms import HU_RANGE, Decimate, check_same_place, to_hu, to_unit
 
 Crop = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -207,7 +208,7 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
     if result.error is not None:
         save_volume(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
     for threshold, mask in masks.items():
-        save_volume(folder / f"mask_{threshold:+.0f}HU.nii.gz", mask, case.affine)
+        save_volume(folder / f"{mask_name(threshold)}.nii.gz", mask, case.affine)
     if result.state is not None:
         save_torch(folder / "network.pt", result.state)
     if result.history:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bundle.options.command import command_line
 from bundle.store import describe
 from bundle.study.nodule import NoduleWork, Outcome
 from bundle.version import __version__
@@ -75,19 +75,6 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "uncertainty": describe(work.uncertainty),
         "versions": package_versions(),
     }
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as it was typed: ``python -m monai.bundle`` for that module's ``__main__.py``.
-
-    Example:
-        >>> print(command_line(["/lib/monai/bundle/__main__.py", "run", "--methods", "['linear', 'cubic']"]))
-        python -m monai.bundle run --methods "['linear', 'cubic']"
-    """
-    program = Path(arguments[0])
-    module = program.parent.parts[-2:] == ("monai", "bundle") and program.name == "__main__.py"
-    words = [word if shlex.quote(word) == word else f'"{word}"' for word in arguments[1:]]
-    return " ".join(["python -m monai.bundle" if module else program.name, *words])
 
 
 def package_versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bundle.data import NoduleSource
 from bundle.data.identity import FileHashes
-from bundle.errors import InputError, exit_on_mistake
+from bundle.errors import InputError
 from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods
@@ -104,11 +104,12 @@ class Study:
         self.report_options = report_options or ReportOptions()
 
     def run(self) -> None:
-        """Run or resume the study; a user's mistake ends it with one sentence and exit status 1."""
-        leave_unguarded_import()
-        exit_on_mistake(self._run)
+        """Run or resume the study.
 
-    def _run(self) -> None:
+        Raises:
+            InputError: a value that can't be used, or no nodule from which anything could be reconstructed.
+        """
+        leave_unguarded_import()
         start = time.perf_counter()
         work = self._work()
         shard = Shard() if self.shard is None else self.shard()

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 from helpers.nodules import ROOT
 from monai.bundle import ConfigParser
+
+from bundle.errors import mistake_behind
 
 AFFINE = np.diag([-0.5, -0.5, 2.0, 1.0])
 
@@ -36,6 +39,16 @@ def run_config(folder, **options):
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("run")
     return parser
+
+
+def mistake_in(call, *arguments, **options) -> str:
+    """The one sentence of the user's mistake that a call ends with; MONAI wraps what its parts raise."""
+    with pytest.raises(Exception) as stop:  # noqa: PT011
+        call(*arguments, **options)
+    mistake = mistake_behind(stop.value)
+    assert mistake is not None, stop.value
+    assert "\n" not in str(mistake)
+    return str(mistake)
 
 
 def save(path: Path | str, volume: np.ndarray, affine: np.ndarray = AFFINE) -> str:

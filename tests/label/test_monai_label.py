@@ -182,7 +182,7 @@ def test_what_the_server_offers_is_what_a_request_understands():
     parser.read_config(ROOT / "configs" / "inference.json")
     parser["bundle_root"] = str(ROOT)
     offered = parser.get_parsed_content("displayable_configs")
-    request = read_request({"image": str(ROOT), **offered}, list(parser.get_parsed_content("methods")))
+    request = read_request({"image": str(ROOT), **offered}, list(parser.get_parsed_content("inferers")))
     assert (request.method, request.answer, request.epochs) == ("pchip", "image", 100)
 
 

@@ -1,0 +1,50 @@
+"""The table of options against the configs that have them, and the README that describes them."""
+
+import json
+
+import pytest
+from helpers.nodules import ROOT
+from monai.bundle import ConfigParser
+
+from bundle.options.check import PARTS, READ_BY_MONAI, check_names, is_run
+from bundle.options.table import OPTIONS, options_table
+
+WORKFLOWS = ("study", "evaluate", "inference", "train", "fit_nodule")
+OVERLAYS = ("calibrate", "published_protocol", "multi_gpu_study")
+NAMES = WORKFLOWS + OVERLAYS
+CONFIGS = {name: json.loads((ROOT / "configs" / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
+
+
+def test_every_workflow_is_here():
+    others = {"metadata", "cohort", "uncertainty"}
+    assert {path.stem for path in (ROOT / "configs").glob("*.json")} == {*NAMES, *others}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_plain_value_of_a_config_is_an_option(name):
+    plain = {key for key, value in CONFIGS[name].items() if not isinstance(value, dict) and not is_run(value)}
+    merged = {key for key in plain if key.startswith("+")}
+    assert plain - merged - READ_BY_MONAI - {"checked", "scans"} - PARTS <= OPTIONS.keys()
+
+
+def test_every_option_is_in_a_config():
+    assert {key for config in CONFIGS.values() for key in config} >= OPTIONS.keys()
+
+
+@pytest.mark.parametrize("names", [[name] for name in WORKFLOWS] + [["study", name] for name in OVERLAYS])
+def test_every_option_is_read_and_every_default_is_of_its_kind(names):
+    parser = ConfigParser()
+    parser.read_config([ROOT / "configs" / f"{name}.json" for name in names])
+    parser.update({"bundle_root": str(ROOT), "device": "cpu"})
+    own = OPTIONS.keys() & CONFIGS[names[-1]].keys()
+    if "ckpt_dir" in own:
+        own -= {"dataset_dir", "output_dir"}  # which MONAI wants in a train.json, and its tracking reads
+    check_names(parser.get(), own)
+    assert parser.get_parsed_content("checked").keys() >= own
+
+
+def test_the_readme_has_the_table():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    own = {n: {key: CONFIGS[n][key] for key in CONFIGS[n].keys() - CONFIGS["study"].keys()} for n in OVERLAYS}
+    table = options_table({**CONFIGS, **own})
+    assert table in text, f"put this into README.md:\n{table}"
