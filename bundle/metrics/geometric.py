@@ -11,14 +11,18 @@ only truth empty      0      nan      nan
 only prediction empty 0      nan      1
 ====================  =====  =======  ======
 
-MONAI would give inf for a Hausdorff distance to an empty mask, and 1 for the Dice score of two empty ones.
+MONAI would give inf for a Hausdorff distance to an empty mask, and 1 for the Dice score of two empty ones. The mean of
+a distance that is undefined is over the nodules that were found, and tables say how many ("of 1"). The worst-case
+policy of challenges such as BraTS instead gives a missed nodule the largest distance there can be:
+``HausdorffMM(missed="diagonal")``, the diagonal of the volume.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,6 +32,8 @@ from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
 from bundle.transforms.dilate import dilate_mask_mm
 from bundle.units import check_binary
+
+Missed = Literal["undefined", "diagonal"]
 
 
 def dice_score(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -50,7 +56,9 @@ def dice_score(prediction: np.ndarray, truth: np.ndarray) -> float:
     return float(compute_dice(_batch(predicted), _batch(true), ignore_empty=False))
 
 
-def hausdorff_mm(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> float:
+def hausdorff_mm(
+    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], missed: Missed = "undefined"
+) -> float:
     """Symmetric Hausdorff distance between the surfaces of two masks.
 
     The surface of a mask are its voxels with a face neighbour outside (6-connected in 3-D); beyond the border
@@ -61,9 +69,14 @@ def hausdorff_mm(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[fl
         prediction: bool, the whole volume: leaving slices out would change the distances.
         truth: the same shape.
         spacing: mm between voxel centres, one number for each axis.
+        missed: what one empty mask gives: "undefined", nan, or "diagonal", the largest distance of two voxels of the
+            volume.
 
     Returns:
-        mm; nan if either mask is empty.
+        mm; nan if both masks are empty.
+
+    Raises:
+        InputError: masks of different shapes or of fractions, or a spacing of other than one number for each axis.
 
     Example:
         >>> a, b = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
@@ -75,7 +88,10 @@ def hausdorff_mm(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[fl
     if len(spacing) != true.ndim:
         raise InputError(f"spacing {tuple(spacing)} does not fit masks of {true.ndim} axes: give mm for each")
     if not (predicted.any() and true.any()):
-        return float("nan")
+        undefined = missed == "undefined" or not (predicted.any() or true.any())
+        return (
+            float("nan") if undefined else math.hypot(*((n - 1) * s for n, s in zip(true.shape, spacing, strict=True)))
+        )
     with warnings.catch_warnings():
         # MONAI 1.6 warns of a deprecated argument that it passes to itself
         warnings.simplefilter("ignore", FutureWarning)
@@ -192,6 +208,13 @@ class DiceScore(MaskMetric):
 class HausdorffMM(MaskMetric):
     """:func:`hausdorff_mm` as a MONAI metric.
 
+    Args:
+        missed: what one empty mask gives, see :func:`hausdorff_mm`.
+        kwargs: ``reduction`` and ``get_not_nans``, see :class:`VolumeMetric`.
+
+    Raises:
+        InputError: ``missed`` is unknown.
+
     Example:
         >>> HausdorffMM()(torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2), (1.0, 1.0, 2.5)).item()
         0.0
@@ -199,9 +222,15 @@ class HausdorffMM(MaskMetric):
 
     whole_volume = True
 
+    def __init__(self, missed: Missed = "undefined", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if missed not in get_args(Missed):
+            raise InputError(f'missed="{missed}" is unknown: give one of {", ".join(get_args(Missed))}')
+        self.missed = missed
+
     def measure(self, prediction: np.ndarray, truth: np.ndarray, option: Any) -> float:
         """Hausdorff distance of one volume with the spacing ``option``."""
-        return hausdorff_mm(prediction, truth, option or (1.0,) * truth.ndim)
+        return hausdorff_mm(prediction, truth, option or (1.0,) * truth.ndim, self.missed)
 
 
 class VolumeError(MaskMetric):

@@ -22,14 +22,27 @@ COLUMNS = ("nodule_id", "method", "slices", "region", "threshold_hu", "metric", 
 KEY = ("method", "slices", "region", "threshold_hu", "metric")
 
 
+def number_text(value: float, decimals: int) -> str:
+    """A value in a cell: a dash where it is undefined, the sign of infinity where it is that.
+
+    Example:
+        >>> number_text(0.126, 2), number_text(math.inf, 2), number_text(math.nan, 2)
+        ('0.13', '∞', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    return f"{value:.{decimals}f}".replace("inf", "∞")
+
+
 @dataclass(frozen=True)
 class Summary:
     """A value over nodules.
 
     Attributes:
-        mean: over the nodules whose value is finite; nan if there is none.
-        sd: sample standard deviation (n - 1) over the same; nan if n < 2.
-        n: nodules whose value is finite.
+        mean: over the nodules that have a value; infinite if one is, as the PSNR of a perfect reconstruction; nan if
+            there is none.
+        sd: sample standard deviation (n - 1) over the same; nan if n < 2, or the mean is infinite.
+        n: nodules that have a value.
         n_failed: the other nodules: the method failed there, or the metric is undefined.
     """
 
@@ -40,24 +53,45 @@ class Summary:
 
     def text(self, decimals: int) -> str:
         """``mean ± sd``, a dash where there is nothing to show."""
-        if self.n == 0:
-            return "–"
         spread = "" if math.isnan(self.sd) else f" ± {self.sd:.{decimals}f}"
-        return f"{self.mean:.{decimals}f}{spread}"
+        return number_text(self.mean, decimals) + spread
+
+
+def summary_texts(summaries: Sequence[Summary | None], decimals: Sequence[int]) -> list[str]:
+    """The cells of one row; one that stands for fewer nodules than another says for how many.
+
+    A Hausdorff distance is undefined where a method finds nothing: its mean is over what was found alone, and must not
+    look like one over all nodules.
+
+    Args:
+        summaries: of one method, metric by metric; None where there is none.
+        decimals: of each.
+
+    Example:
+        >>> summary_texts([Summary(0.5, 0.1, 3, 0), Summary(1.2, math.nan, 1, 2), None], (2, 1, 2))
+        ['0.50 ± 0.10', '1.2, of 1', '–']
+    """
+    most = max((found.n for found in summaries if found), default=0)
+    cells = []
+    for found, places in zip(summaries, decimals, strict=True):
+        few = "" if found is None or found.n in (0, most) else f", of {found.n}"
+        cells.append(found.text(places) + few if found else "–")
+    return cells
 
 
 def summarise(values: Iterable[float]) -> Summary:
-    """Mean and sample sd of the finite values, and how many are not.
+    """Mean and sample sd of the values that are defined, and how many are not.
 
     Example:
         >>> summarise([1.0, 3.0, float("nan")])
         Summary(mean=2.0, sd=1.4142135623730951, n=2, n_failed=1)
     """
     array = np.asarray(list(values), dtype=np.float64)
-    finite = array[np.isfinite(array)]
-    mean = float(finite.mean()) if len(finite) else math.nan
-    sd = float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
-    return Summary(mean, sd, len(finite), len(array) - len(finite))
+    defined = array[~np.isnan(array)]
+    finite = bool(np.isfinite(defined).all())
+    mean = float(defined.mean()) if len(defined) else math.nan
+    sd = float(defined.std(ddof=1)) if len(defined) > 1 and finite else math.nan
+    return Summary(mean, sd, len(defined), len(array) - len(defined))
 
 
 def summarise_rows(rows: Iterable[Mapping[str, Any]]) -> dict[tuple, Summary]:

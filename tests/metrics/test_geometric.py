@@ -139,3 +139,21 @@ def test_threshold_is_exclusive_and_stays_in_the_roi():
     hu = np.array([-500.0, -499.999, 300.0, 300.0])
     roi = np.array([True, True, True, False])
     assert threshold_mask(hu, -500, roi).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.6, 2.5)])
+def test_a_missed_nodule_may_count_as_the_worst_case(spacing):
+    """The diagonal is the largest distance of two voxels, by brute force over the corners."""
+    one, none = np.zeros((4, 5, 6), bool), np.zeros((4, 5, 6), bool)
+    one[1, 2, 3] = True
+    corners = np.argwhere(np.ones((2, 2, 2))) * (3, 4, 5) * np.array(spacing)
+    worst = cdist(corners, corners).max()
+    for pair in ((one, none), (none, one)):
+        assert math.isnan(hausdorff_mm(*pair, spacing))
+        assert hausdorff_mm(*pair, spacing, missed="diagonal") == pytest.approx(worst)
+    assert math.isnan(hausdorff_mm(none, none, spacing, missed="diagonal"))
+    assert hausdorff_mm(one, one, spacing, missed="diagonal") == 0
+    batch = torch.from_numpy(np.stack([one, none])[:, None]), torch.from_numpy(np.stack([one, one])[:, None])
+    assert HausdorffMM(missed="diagonal")(*batch, spacing)[:, 0].tolist() == pytest.approx([0, worst])
+    with pytest.raises(InputError, match='missed="never" is unknown'):
+        HausdorffMM(missed="never")

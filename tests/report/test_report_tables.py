@@ -128,7 +128,7 @@ def test_counts_that_differ_between_metrics_are_told_in_order():
     table = metric_table("t", "c", ("method",), metrics, (line, Line(("x",), (Entry(None), Entry(None)))))
     assert table.columns == ("method", "DSC", "HD, mm", "n", "failed")
     assert table.rows == (
-        ("m", "1.000 ± 0.500", "2.00", "3, 1", "0, 2"),
+        ("m", "1.000 ± 0.500", "2.00, of 1", "3, 1", "0, 2"),
         ("m, paper", "–", "9.00 ± 0.50", "50", "–"),
         ("x", *["–"] * 4),
     )

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.errors import InputError
-from bundle.report.tidy import COLUMNS, read_rows, summarise, summarise_rows, to_csv
+from bundle.report.tidy import COLUMNS, read_rows, summarise, summarise_rows, summary_texts, to_csv
 
 
-@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), min_size=0))
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=0))
 def test_summary_equals_the_statistics_module(values):
     finite = [v for v in values if math.isfinite(v)]
     summary = summarise(values)
@@ -52,6 +52,28 @@ def test_summary_text():
     assert summarise([0.5, 0.7]).text(2) == "0.60 ± 0.14"
     assert summarise([0.5]).text(1) == "0.5"
     assert summarise([math.nan]).text(1) == "–"
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan)))
+def test_an_infinite_value_is_a_value(values):
+    summary = summarise([*values, math.inf])
+    assert summary.n == sum(not math.isnan(v) for v in values) + 1
+    assert summary.n_failed == sum(math.isnan(v) for v in values)
+    assert summary.text(2) == "∞"
+
+
+def test_cells_of_a_row_say_for_how_many_nodules_they_stand():
+    psnr, found, missed = (
+        summarise([30.0, 31.0, 32.0]),
+        summarise([1.5, 2.5, 2.0]),
+        summarise([1.0, math.nan, math.nan]),
+    )
+    assert summary_texts([psnr, found], (1, 1)) == ["31.0 ± 1.0", "2.0 ± 0.5"]
+    assert summary_texts([psnr, missed, None], (1, 1, 1)) == ["31.0 ± 1.0", "1.0, of 1", "–"]
+    # a method that failed on a nodule altogether: the row's own n says so
+    assert summary_texts([missed, missed], (1, 1)) == ["1.0", "1.0"]
+    assert summary_texts([psnr, summarise([math.nan] * 3)], (1, 1)) == ["31.0 ± 1.0", "–"]
+    assert summary_texts([], ()) == []
 
 
 def test_reading_what_is_no_metrics_file(tmp_path):

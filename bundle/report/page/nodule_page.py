@@ -15,6 +15,7 @@ from bundle.report.page.films import Window, film_heat, film_marks, film_outline
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
 from bundle.report.tables.table import DASH
+from bundle.report.tidy import number_text
 
 
 def nodule_page(results: StudyResults, nodule: str, number: int) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _row(results: StudyResults, nodule: str, method: str) -> tuple[str, ...]:
     for column in MAIN_COLUMNS:
         at = threshold_of(results, method, column)
         value = results.values(method, column.slices, column.region, at, column.metric).get(nodule)
-        cells.append(DASH if value is None or not math.isfinite(value) else f"{value:.{column.decimals}f}")
+        cells.append(number_text(math.nan if value is None else value, column.decimals))
     seconds = results.seconds.get((nodule, method))
     return (label(method), *cells, DASH if seconds is None else seconds_text(seconds))
 

@@ -80,12 +80,12 @@ def wins(own: np.ndarray, others: Sequence[np.ndarray], higher: bool = True) -> 
         >>> wins(np.array([2.0, 2.0, nan, 1.0, nan]), [np.array([1.0, 2.0, 1.0, nan, nan])])
         array([ 1.,  0.,  0.,  1., nan])
     """
-    won = np.where(np.isfinite(own), 1.0, 0.0)
-    known = np.isfinite(own)
+    known = ~np.isnan(own)
+    won = np.where(known, 1.0, 0.0)
     for other in others:
         better = (own > other) if higher else (own < other)
-        won[np.isfinite(other) & ~(better & ~np.isclose(own, other, rtol=ROUNDING, atol=0))] = 0.0
-        known |= np.isfinite(other)
+        won[~np.isnan(other) & ~(better & ~np.isclose(own, other, rtol=ROUNDING, atol=0))] = 0.0
+        known |= ~np.isnan(other)
     return np.where(known, won, math.nan) if len(others) else np.full(len(own), math.nan)
 
 

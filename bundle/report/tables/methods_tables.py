@@ -20,6 +20,7 @@ from bundle.report.statistics.scores import (
 )
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.table import DASH, Table, signed
+from bundle.report.tidy import number_text
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Score))
 TEXTURE = ("ssim", "sd_ratio", "kurtosis")
@@ -71,7 +72,7 @@ def _psnr_table(scores: Sequence[Score], caption: str, against: str) -> Table:
         rows.append(
             (
                 label(name),
-                " / ".join(_number(s.mean, _decimals(s)) for s in measured),
+                " / ".join(number_text(s.mean, _decimals(s)) for s in measured),
                 *(_difference(s) for s in measured),
                 " / ".join(_percent(s.beats_reference) for s in places),
                 " / ".join(_percent(s.beats_all) for s in places),
@@ -91,9 +92,9 @@ def _texture_table(scores: Sequence[Score], caption: str) -> Table:
         cells = []
         for metric in TEXTURE:
             pair = [found.get((name, region, metric)) for region in ("global", "tumour")]
-            cells.append(" / ".join(_number(s.mean, _decimals(s)) if s else DASH for s in pair))
+            cells.append(" / ".join(number_text(s.mean, _decimals(s)) if s else DASH for s in pair))
         seconds = found.get((name, "", "seconds"))
-        rows.append((label(name), *cells, _number(seconds.mean, 2) if seconds else DASH))
+        rows.append((label(name), *cells, number_text(seconds.mean, 2) if seconds else DASH))
     columns = ("method", "SSIM", "sd ratio", "kurtosis", "seconds a nodule")
     return _table("methods_texture", caption, columns, rows, list(found.values()))
 
@@ -112,10 +113,10 @@ def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
         rows.append(
             (
                 label(name),
-                *(_number(s.mean, _decimals(s)) for s in places),
+                *(number_text(s.mean, _decimals(s)) for s in places),
                 *(_difference(s) for s in compared),
                 " / ".join(_percent(s.beats_reference) for s in compared),
-                _number(found[name, "", "seconds"].mean, 2),
+                number_text(found[name, "", "seconds"].mean, 2),
                 " / ".join(str(s.n) for s in compared),
                 " / ".join(str(s.n_failed) for s in compared),
             )
@@ -141,10 +142,6 @@ def _table(
 
 def _decimals(score: Score) -> int:
     return metric_of(score.metric).decimals
-
-
-def _number(value: float, decimals: int = 2) -> str:
-    return DASH if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _percent(share: float) -> str:

@@ -15,7 +15,7 @@ from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
 from bundle.report.tables.paper import SD_RATIO_TESTS
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.table import DASH, Table, signed
-from bundle.report.tidy import to_csv
+from bundle.report.tidy import summary_texts, to_csv
 from bundle.store import ResultStore
 
 GAP_EDGES_MM = (3.0, 4.0)
@@ -151,7 +151,7 @@ def _strata(results: StudyResults, covariate: dict[str, float], edges: Sequence[
             ]
             known = [summary for summary in found if summary]
             if known:
-                cells = [s.text(c.decimals) if s else DASH for s, c in zip(found, MAIN_COLUMNS, strict=True)]
+                cells = summary_texts(found, [column.decimals for column in MAIN_COLUMNS])
                 n = max(summary.n for summary in known)
                 rows.append((name, label(method), *cells, str(n), str(known[0].n + known[0].n_failed - n)))
     columns = (words, "method", *(column.label for column in MAIN_COLUMNS), "n", "failed")

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from bundle.metrics.table import metric_of
 from bundle.report.results import KINDS
-from bundle.report.tables.table import DASH, Table
-from bundle.report.tidy import KEY, Summary, summarise_rows, to_csv
+from bundle.report.tables.table import Table
+from bundle.report.tidy import KEY, Summary, summarise_rows, summary_texts, to_csv
 from bundle.store import ResultStore
 
 REGIONS = {"global": "over the field of view", "tumour": "in the tumour"}
@@ -152,7 +152,7 @@ def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str
             (name, "unobserved", "roi", threshold, "dsc"),
             (name, "all", "roi", threshold, "hd_mm"),
         ]
-        cells = [summaries[key].text(metric_of(key[4]).decimals) if key in summaries else DASH for key in keys]
+        cells = summary_texts([summaries.get(key) for key in keys], [metric_of(key[4]).decimals for key in keys])
         counts = summaries.get(keys[0]) or summaries.get(keys[3])
         n, failed = (counts.n, counts.n_failed) if counts else (0, 0)
         rows.append((name, *cells, str(n), str(failed)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from bundle.metrics.table import Metric
 from bundle.report.tables.paper import PAPER_NODULES, Published
-from bundle.report.tidy import Summary, aligned, to_csv
+from bundle.report.tidy import Summary, aligned, summary_texts, to_csv
 
 DASH = "–"
 PAPER_HEAD = ", paper"
@@ -144,7 +144,7 @@ def metric_table(
         pairs = list(zip(metrics, line.entries, strict=True))
         measured = [entry.ours for entry in line.entries]
         counts = (_alike([s.n if s else None for s in measured]), _alike([s.n_failed if s else None for s in measured]))
-        rows.append((*line.heads, *(e.ours.text(m.decimals) if e.ours else DASH for m, e in pairs), *counts))
+        rows.append((*line.heads, *summary_texts(measured, [metric.decimals for metric in metrics]), *counts))
         if any(entry.paper for entry in line.entries):
             named = [h + PAPER_HEAD if name == "method" else h for name, h in zip(heads, line.heads, strict=True)]
             cells = [e.paper.text(m.decimals) if e.paper else DASH for m, e in pairs]
@@ -164,6 +164,7 @@ _LATEX = {
     "–": "--",
     "−": "$-$",
     "×": r"$\times$",
+    "∞": r"$\infty$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": "$<$",
