@@ -24,7 +24,7 @@ LEVELS = (50.0, 80.0, 90.0, 95.0)
 
 def is_density(method: str) -> bool:
     """Whether a method gives brightness."""
-    return method not in names_of("shape")
+    return method not in names_of("mask")
 
 
 def places(method: str) -> list[tuple[str, str, float | None, str]]:
