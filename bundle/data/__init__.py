@@ -16,7 +16,9 @@ from bundle.data.save import SaveVolumed, save_volume
 from bundle.data.scans import DicomSeries, find_scans
 from bundle.data.source import LoadPhantom, NoduleSource, open_source
 from bundle.data.volume import LoadVolumed, gaps_in_words, load_volume
-from bundle.data.windows import WindowDataset, WindowOptions, fold_of, in_folds, patient_of, windows_at
+from bundle.data.window_draws import WindowOptions
+from bundle.data.window_geometry import Windows, geometry_of, windows_at
+from bundle.data.windows import WindowDataset, fold_of, in_folds, join_windows, patient_of
 
 __all__ = [
     "CtVolume",
@@ -33,6 +35,7 @@ __all__ = [
     "SeriesGeometry",
     "WindowDataset",
     "WindowOptions",
+    "Windows",
     "check_empty_folder",
     "cluster_by_ids",
     "consensus_mask",
@@ -41,7 +44,9 @@ __all__ = [
     "find_series",
     "fold_of",
     "gaps_in_words",
+    "geometry_of",
     "in_folds",
+    "join_windows",
     "lidc_clusters",
     "lidc_entries",
     "load_cohort",

@@ -13,12 +13,11 @@ from bundle.engines.stack import StackTrainer
 from bundle.engines.stacks import fit_stacks
 from bundle.engines.steps.draws import NoduleData
 from bundle.engines.steps.paths import one_thread
-from bundle.engines.synthesis import AutocastInferer, NoduleWindows, PsnrGain, SynthesisLoss, synthesis_batch
+from bundle.engines.synthesis import NoduleWindows, PsnrGain, SynthesisInferer, SynthesisLoss, synthesis_batch
 from bundle.engines.trainer import FitOptions, NoduleTrainer, predict
 from bundle.engines.training import ClipGradients, EpochSampler, StopWithoutGain, parameter_groups
 
 __all__ = [
-    "AutocastInferer",
     "ClipGradients",
     "CoordinateBatches",
     "EpochProgress",
@@ -32,6 +31,7 @@ __all__ = [
     "StackTrainer",
     "StopOnWithheld",
     "StopWithoutGain",
+    "SynthesisInferer",
     "SynthesisLoss",
     "ValidationRecord",
     "WholeCheckpointSaver",

@@ -1,7 +1,8 @@
 """Training of slice synthesis on many patients: batch, loss, validation metric.
 
-Vocabulary: a *window* and its *base* (PCHIP) are those of :mod:`bundle.networks.slice_window`. The *truth* of a batch
-is (B, 3, X, Y): the target slice, the mask in it, and the base, by whose error the loss of each slice is divided.
+Vocabulary: a *window*, its *targets*, *geometry* and *base* (PCHIP) are those of :mod:`bundle.networks.slice_window`. A
+batch of B windows has N targets; its *truth* is (N, 3, X, Y): the target slice, the mask in it, and the base, by whose
+error the loss of each slice is divided.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import numpy as np
 import torch
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
-from monai.inferers import SimpleInferer
+from monai.inferers import Inferer
 from torch import nn
 from torch.utils.data import Dataset
 
-from bundle.data.windows import windows_at
+from bundle.data.window_geometry import geometry_of, windows_at
 from bundle.engines.steps.paths import refused_bfloat16
 from bundle.engines.steps.products import multiplies_bfloat16
 from bundle.errors import InputError
-from bundle.networks import slice_window, window_base
+from bundle.networks import window_base
 
 log = logging.getLogger(__name__)
 
@@ -33,30 +34,31 @@ def synthesis_batch(
     device: torch.device | str | None = None,
     non_blocking: bool = False,
     **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, tuple[()], dict[str, torch.Tensor]]:
     """Make a batch of windows into what a MONAI engine takes.
 
     Args:
-        batch: ``slices`` (B, 4, X, Y), ``offsets`` (B, 4), ``valid`` (B, 4), ``spacing`` (B, 2), ``target`` and
-            ``mask`` (B, 1, X, Y).
+        batch: ``slices`` (B, 6, X, Y), ``geometry`` (N, 21), ``target`` and ``mask`` (N, X, Y), and ``window`` (N,),
+            the number of the window of each target, ascending.
         device: where to put it.
         non_blocking: as in ``torch.Tensor.to``.
 
     Returns:
-        the network's input (B, 14, X, Y) and the truth (B, 3, X, Y).
+        the slices (B, 6, X, Y), the truth (N, 3, X, Y), and what else :class:`SynthesisInferer` wants by name.
 
     Example:
-        >>> batch = {"slices": torch.rand(2, 4, 8, 8), "offsets": torch.tensor([[-6.0, -1, 4, 9]] * 2)}
-        >>> batch |= {"valid": torch.ones(2, 4), "spacing": torch.ones(2, 2)}
-        >>> batch |= {"target": torch.rand(2, 1, 8, 8), "mask": torch.ones(2, 1, 8, 8)}
-        >>> [tuple(part.shape) for part in synthesis_batch(batch)]
-        [(2, 14, 8, 8), (2, 3, 8, 8)]
+        >>> batch = {"slices": torch.rand(2, 6, 8, 8), "geometry": torch.ones(3, 21), "window": torch.tensor([0, 0, 1])}
+        >>> batch |= {"target": torch.rand(3, 8, 8), "mask": torch.ones(3, 8, 8)}
+        >>> slices, truth, _, others = synthesis_batch(batch)
+        >>> tuple(slices.shape), tuple(truth.shape), sorted(others)
+        ((2, 6, 8, 8), (3, 3, 8, 8), ['base', 'geometry', 'window'])
     """
     sent = {key: value.to(device=device, non_blocking=non_blocking) for key, value in batch.items()}
-    window = slice_window(sent["slices"], sent["offsets"], sent["valid"], sent["spacing"])
-    base = window_base(sent["slices"], sent["offsets"], sent["valid"])[:, None]
     # channels last is what convolutions of bf16 are fast in
-    return window.contiguous(memory_format=torch.channels_last), torch.cat([sent["target"], sent["mask"], base], dim=1)
+    slices = sent["slices"].contiguous(memory_format=torch.channels_last)
+    base = window_base(slices[sent["window"]], sent["geometry"])
+    truth = torch.cat([sent["target"][:, None], sent["mask"][:, None], base], dim=1)
+    return slices, truth, (), {"base": base, "geometry": sent["geometry"], "window": sent["window"]}
 
 
 class SynthesisLoss(nn.Module):
@@ -78,7 +80,7 @@ class SynthesisLoss(nn.Module):
     """
 
     def __init__(
-        self, mask_weight: float = 0.5, error_weight: float = 0.1, floor: float = 1e-3, least: int = 9
+        self, mask_weight: float = 0.5, error_weight: float = 0.1, floor: float = 5e-4, least: int = 9
     ) -> None:
         super().__init__()
         self.mask_weight = mask_weight
@@ -124,37 +126,56 @@ def autocasts(precision: str, kind: str) -> bool:
     return possible and (precision == "bf16" or (precision == "auto" and kind in ("cpu", "cuda")))
 
 
-class AutocastInferer(SimpleInferer):
-    """MONAI's simple inferer under autocast, on a CPU as well.
+class SynthesisInferer(Inferer):
+    """Make the targets of a batch: the context of each window once, under autocast, on a CPU as well.
 
     Args:
         precision: see :func:`autocasts`.
 
     Example:
-        >>> AutocastInferer("fp32")(torch.ones(1), torch.nn.Identity())
-        tensor([1.])
+        >>> from bundle.networks import SliceSynthesisNet
+        >>> net, window = SliceSynthesisNet(features=(8,), target_features=(8,)), torch.tensor([0, 0, 1])
+        >>> SynthesisInferer()(torch.rand(2, 6, 8, 8), net, torch.rand(3, 1, 8, 8), torch.ones(3, 21), window).shape
+        torch.Size([3, 2, 8, 8])
     """
 
     def __init__(self, precision: str = "auto") -> None:
         super().__init__()
         self.precision = precision
 
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """What the network makes of the inputs."""
+    def __call__(
+        self, inputs: torch.Tensor, network: Any, base: torch.Tensor, geometry: torch.Tensor, window: torch.Tensor
+    ) -> torch.Tensor:
+        """What a :class:`bundle.networks.SliceSynthesisNet` makes of windows (B, 6, X, Y).
+
+        Args:
+            inputs: (B, 6, X, Y) the slices.
+            network: its ``context`` and ``target`` are called.
+            base: (N, 1, X, Y) PCHIP at the targets.
+            geometry: (N, 21).
+            window: (N,) number of the window of each target, ascending; each has one.
+
+        Returns:
+            (N, 2, X, Y): the slices, normalised and not clipped, and their expected absolute errors.
+        """
+        first = torch.searchsorted(window, torch.arange(len(inputs), device=window.device))
         kind = inputs.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=autocasts(self.precision, kind)):
-            return super().__call__(inputs, network, *args, **kwargs)
+            context = network.context(inputs, geometry[first])
+            made = network.target(context[window], inputs[window], base, geometry)
+        return torch.cat([base + made[:, :1], made[:, 1:]], dim=1)
 
 
 class NoduleWindows(Dataset):
-    """All gaps of whole nodules at several strides, for validation: an example is a nodule at a stride.
+    """All gaps of whole nodules, observed in several ways, for validation: an example is a nodule observed in one.
 
     Args:
         data: nodules as in :class:`bundle.data.windows.WindowDataset`.
         strides: every ``stride``-th slice is observed, from the first one on.
+        averages: pairs (stride, count): each observed slice is the mean of ``count`` slices.
 
-    An example has the keys of a batch, one window for each slice between observed ones; nodules too short for a
-    stride are left out.
+    An example has the keys of a batch; its targets are the slices between observed ones or, where these are means, all
+    from the first centre to the last. Nodules too short for a way to observe them are left out.
 
     Raises:
         InputError: none is long enough.
@@ -162,17 +183,26 @@ class NoduleWindows(Dataset):
     Example:
         >>> item = {"image": np.random.rand(1, 16, 16, 12), "label": np.ones((1, 16, 16, 12)), "spacing": (0.7, 0.7, 1)}
         >>> NoduleWindows([item], strides=(5, 8))[0]["slices"].shape
-        torch.Size([8, 4, 16, 16])
+        torch.Size([2, 6, 16, 16])
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], strides: Sequence[int] = (3, 5, 8)) -> None:
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        strides: Sequence[int] = (3, 5, 8),
+        averages: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.items = data
+        ways = [*((stride, 1) for stride in strides), *averages]
         self.pairs = [
-            (i, stride) for stride in strides for i, item in enumerate(data) if item["image"].shape[3] > stride
+            (i, stride, count)
+            for stride, count in ways
+            for i, item in enumerate(data)
+            if item["image"].shape[3] >= stride + count
         ]
         if not self.pairs:
             raise InputError(
-                f"none of {len(data)} nodules of the validation patients is longer than {min(strides)} slices: "
+                f"none of {len(data)} nodules of the validation patients is longer than {min(ways)[0]} slices: "
                 "give more or longer ones"
             )
 
@@ -180,25 +210,24 @@ class NoduleWindows(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        which, stride = self.pairs[index]
+        which, stride, count = self.pairs[index]
         item = self.items[which]
-        image = np.asarray(item["image"][0], dtype=np.float32)
-        spacing = np.array(item["spacing"], dtype=np.float32)
-        seen = np.arange(0, image.shape[2], stride)
-        between = np.setdiff1d(np.arange(seen[-1]), seen)
-        slices, offsets, valid = windows_at(image[..., seen], seen * spacing[2], between * spacing[2])
-        planes = (
-            np.moveaxis(volume[..., between], 2, 0)[:, None] for volume in (image, np.asarray(item["label"][0]) > 0)
-        )
-        target, mask = (torch.as_tensor(plane.astype(np.float32)) for plane in planes)
-        return {
-            "slices": torch.as_tensor(slices),
-            "offsets": torch.as_tensor(offsets),
-            "valid": torch.as_tensor(valid),
-            "spacing": torch.as_tensor(spacing[:2]).expand(len(between), 2),
-            "target": target,
-            "mask": mask,
-        }
+        image, (*pixel, step) = np.asarray(item["image"][0], dtype=np.float32), (float(s) for s in item["spacing"])
+        first = np.arange(0, image.shape[2] - count + 1, stride)
+        seen = image[..., first[:, None] + np.arange(count)].mean(-1)
+        centres = first + (count - 1) / 2
+        wanted = np.arange(np.ceil(centres[0]), centres[-1] + 1e-6).astype(int)
+        wanted = wanted[~np.isin(wanted, centres)] if count == 1 else wanted
+        at = windows_at(centres * step, wanted * step)
+        thickness = count * step if count > 1 else 0.0
+        geometry = geometry_of(at.offsets, at.valid[at.window], thickness, "box", pixel)
+        planes = [np.moveaxis(volume[..., wanted], 2, 0) for volume in (image, np.asarray(item["label"][0]) > 0)]
+        arrays = {
+            "slices": np.moveaxis(seen[..., at.index], (2, 3), (0, 1)), "geometry": geometry,
+            "target": planes[0], "mask": planes[1],
+        }  # fmt: skip
+        tensors = {key: torch.as_tensor(value.astype(np.float32)) for key, value in arrays.items()}
+        return tensors | {"window": torch.as_tensor(at.window)}
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         return (self[i] for i in range(len(self)))

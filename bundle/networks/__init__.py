@@ -2,15 +2,14 @@
 
 from bundle.networks.siren import SineLayer, Siren
 from bundle.networks.slice_synthesis import SliceSynthesisNet
-from bundle.networks.slice_window import WINDOW_CHANNELS, describe_window, slice_window, window_base, window_geometry
+from bundle.networks.slice_window import WINDOW_CHANNELS, flipped_geometry, slice_window, window_base
 
 __all__ = [
     "WINDOW_CHANNELS",
     "SineLayer",
     "Siren",
     "SliceSynthesisNet",
-    "describe_window",
+    "flipped_geometry",
     "slice_window",
     "window_base",
-    "window_geometry",
 ]

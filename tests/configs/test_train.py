@@ -14,7 +14,8 @@ from bundle.errors import InputError, OutputError
 
 SMALL = {
     "device": "cpu", "precision": "fp32", "steps": 4, "batch_size": 8, "warmup_steps": 2, "average": 0.5,
-    "learning_rate": 1e-2, "network_def#features": [8, 8], "network_def#fine": 4,
+    "learning_rate": 1e-2, "network_def#features": [8, 8], "network_def#target_features": [8],
+    "network_def#fine": 4, "validation_averages": [],
     "train#dataset#options#patch": 16, "train#dataset#options#strides": [4, 4],
     "train_folds": [0, 2, 3, 4], "validation_folds": [1], "validation_strides": [4],
 }  # fmt: skip

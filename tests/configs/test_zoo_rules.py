@@ -14,6 +14,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.nodules import ROOT
@@ -21,6 +22,7 @@ from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_meta
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.data import load_net_with_metadata
 
+from bundle.data import geometry_of, windows_at
 from bundle.networks import slice_window, window_base
 
 CONFIGS = ROOT / "configs"
@@ -194,16 +196,18 @@ def test_exported_weights_give_the_networks_output(tmp_path):
     network.load_state_dict(state.get("model", state))
     assert any(not torch.equal(fresh[name], tensor) for name, tensor in network.state_dict().items())
 
-    slices = torch.rand(2, 4, 21, 30, generator=torch.Generator().manual_seed(0))
-    offsets = torch.tensor([[-6.0, -1.0, 4.0, 9.0], [-2.0, -2.0, 3.0, 8.0]])
-    valid = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
-    window = slice_window(slices, offsets, valid, torch.full((2, 2), 0.7))
+    # smooth in plane, as tissue is
+    coarse = torch.rand(2, 6, 5, 6, generator=torch.Generator().manual_seed(0))
+    slices = torch.nn.functional.interpolate(coarse, (21, 30), mode="bicubic").clamp(0, 1)
+    at = windows_at(np.array([0.0, 5.0, 10.0, 15.0]), np.array([6.0, 2.0]))
+    geometry = torch.as_tensor(geometry_of(at.offsets, at.valid[at.window], 4.0, "bell", (0.7, 0.7))).float()
+    window = slice_window(slices, geometry)
     with torch.no_grad():
         expected, got = network.eval()(window), exported.eval()(window)
     assert got.shape == (2, METADATA["network_data_format"]["outputs"]["pred"]["num_channels"], 21, 30)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     # meaningful weights change what interpolation gives, and expect an error that is neither none nor the whole window
-    change = (expected[:, 0] - window_base(slices, offsets, valid)).abs().mean()
+    change = (expected[:, 0] - window_base(slices, geometry)[:, 0]).abs().mean()
     assert 1e-3 < change < 0.5
     assert 1e-3 < expected[:, 1].mean() < 0.5
 

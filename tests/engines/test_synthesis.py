@@ -5,10 +5,18 @@ import pytest
 import torch
 from scipy.interpolate import PchipInterpolator
 
-from bundle.engines import NoduleWindows, PsnrGain, SynthesisLoss, synthesis, synthesis_batch
+from bundle.engines import NoduleWindows, PsnrGain, SynthesisInferer, SynthesisLoss, synthesis, synthesis_batch
 from bundle.engines.synthesis import autocasts
 from bundle.errors import InputError
 from bundle.networks import SliceSynthesisNet, slice_window
+
+SMALL = {"features": (8, 8), "target_features": (8,), "fine": 4}
+
+
+def geometry_at(places, count=1):
+    """(count, 21) of windows whose slices all exist, kriging weights of 1/6."""
+    offsets = torch.as_tensor(places).expand(count, 6)
+    return torch.cat([offsets, torch.ones(count, 6), torch.full((count, 6), 1 / 6), torch.ones(count, 3)], dim=1)
 
 
 def drifting(seed=0, shape=(24, 24, 16), spacing=(0.7, 0.7, 1.0)):
@@ -22,25 +30,25 @@ def drifting(seed=0, shape=(24, 24, 16), spacing=(0.7, 0.7, 1.0)):
 
 def test_an_untrained_network_is_pchip():
     torch.manual_seed(0)
-    slices, at = torch.rand(2, 4, 10, 9), torch.tensor([[-7.0, -2.0, 3.0, 8.0], [-9.0, -4.0, 1.0, 5.0]])
-    out = SliceSynthesisNet(features=(8, 16))(slice_window(slices, at, torch.ones(2, 4), torch.ones(2, 2)))
-    for made, seen, places in zip(out, slices, at, strict=True):
-        expected = PchipInterpolator(places.numpy(), seen.numpy())(0.0)
+    slices = torch.rand(2, 6, 10, 9)
+    at = torch.cat([geometry_at([-9.0, -7, -2, 3, 8, 11]), geometry_at([-12.0, -9, -4, 1, 5, 7])])
+    out = SliceSynthesisNet(features=(8, 16), target_features=(8,))(slice_window(slices, at))
+    for made, seen, places in zip(out, slices, at[:, :6], strict=True):
+        expected = PchipInterpolator(places.numpy()[1:5], seen.numpy()[1:5])(0.0)
         np.testing.assert_allclose(made[0].detach(), expected, atol=1e-6)
     assert (out[:, 1] > 0).all()
 
 
 def test_other_channels_are_refused():
-    with pytest.raises(ValueError, match="expected 14"):
+    with pytest.raises(ValueError, match="expected 27"):
         SliceSynthesisNet(in_channels=3)
 
 
 def test_the_error_branch_does_not_move_the_slice():
-    net = SliceSynthesisNet(features=(8, 16))
+    net = SliceSynthesisNet(**SMALL)
     torch.nn.init.normal_(net.head.weight)
     torch.nn.init.normal_(net.error[-1].weight)
-    window = slice_window(torch.rand(1, 4, 8, 8), torch.tensor([[-6.0, -1, 4, 9]]), torch.ones(1, 4), torch.ones(1, 2))
-    net(window)[:, 1].sum().backward()
+    net(slice_window(torch.rand(1, 6, 8, 8), geometry_at([-9.0, -6, -1, 4, 9, 12])))[:, 1].sum().backward()
     moved = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert moved == {"error"}
 
@@ -73,13 +81,35 @@ def test_gain_is_the_difference_of_two_psnr():
 def test_validation_takes_every_slice_between_observed_ones():
     item = drifting()
     (batch,) = NoduleWindows([item], strides=(6,))
-    assert batch["slices"].shape == (10, 4, 24, 24)  # 16 slices: 0, 6, 12 observed, 13 to 15 beyond
+    assert batch["slices"].shape == (2, 6, 24, 24)  # 16 slices: 0, 6, 12 observed, 13 to 15 beyond
+    assert batch["window"].tolist() == [0] * 5 + [1] * 5
     between = [z for z in range(12) if z % 6]
-    np.testing.assert_array_equal(batch["target"][:, 0], np.moveaxis(item["image"][0][..., between], 2, 0))
-    window, truth = synthesis_batch(batch)
+    np.testing.assert_array_equal(batch["target"], np.moveaxis(item["image"][0][..., between], 2, 0))
+    _, truth, _, _ = synthesis_batch(batch)
     expected = PchipInterpolator([0, 6, 12], item["image"][0][..., ::6], axis=2)(between)
     np.testing.assert_allclose(truth[:, 2], np.moveaxis(expected, 2, 0), atol=1e-6)
-    assert window.shape == (10, 14, 24, 24)
+
+
+def test_validation_of_thick_slices_takes_every_slice_between_the_centres():
+    item = drifting()
+    (batch,) = NoduleWindows([item], strides=(), averages=((2, 4),))
+    # 16 slices: centres at 1.5, 3.5, ... 13.5
+    assert batch["window"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    np.testing.assert_array_equal(batch["target"], np.moveaxis(item["image"][0][..., 2:14], 2, 0))
+    np.testing.assert_allclose(batch["slices"][2, 2], item["image"][0][..., 4:8].mean(-1), atol=1e-6)
+    assert batch["geometry"][0, 18] == 4.0
+    np.testing.assert_allclose(batch["geometry"][5, :6], [-5.5, -3.5, -1.5, 0.5, 2.5, 4.5])
+
+
+def test_targets_of_one_gap_share_its_context():
+    torch.manual_seed(0)
+    net = SliceSynthesisNet(**SMALL)
+    torch.nn.init.normal_(net.head.weight, std=0.1)
+    (batch,) = NoduleWindows([drifting()], strides=(6,))
+    slices, _, _, others = synthesis_batch(batch)
+    together = SynthesisInferer("fp32")(slices, net, **others)
+    alone = net(slice_window(slices[others["window"]], others["geometry"]))
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
 def test_no_nodule_to_validate_on():

@@ -1,24 +1,28 @@
 """The prior as an inferer: exact where observed, turned round alike, PCHIP without training, one sentence if wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import PchipInterpolator
 
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, PchipInferer, PriorInferer
 from bundle.inferers.learned.prior import load_weights, turns_of
 from bundle.networks import SliceSynthesisNet
+from bundle.profile import block_kriging_weights
 
 
 def lively(seed=0):
     """A network that does something: its zero layers filled with noise."""
     torch.manual_seed(seed)
-    net = SliceSynthesisNet(features=(8, 8), fine=4)
+    net = SliceSynthesisNet(features=(8, 8), target_features=(8,), fine=4)
     for layer in (net.head, net.error[-1]):
         torch.nn.init.normal_(layer.weight, std=0.05)
-    for stage in (*net.down, *net.up):
+    for stage in (*net.around.down, *net.around.up, net.within.first):
         torch.nn.init.normal_(stage.film.weight, std=0.1)
     return net
 
@@ -58,7 +62,7 @@ def test_turns_are_sixteen_different_ones():
 
 def test_with_all_turns_a_turned_nodule_gives_the_turned_result():
     observed = seen_at([0, 3, 7, 9], np.arange(10.0), spacing=(0.7, 0.7))
-    prior = PriorInferer(lively(), turns=16)
+    prior = PriorInferer(lively(), turns=16, precision="fp32")
     one = prior.reconstruct(observed)
     upside = ObservedSlices(
         observed.image[::-1, :, ::-1].transpose(1, 0, 2), None, 9 - observed.positions[::-1], np.arange(10.0),
@@ -73,22 +77,47 @@ def test_with_all_turns_a_turned_nodule_gives_the_turned_result():
 def test_one_turn_is_the_network_alone():
     net = lively().eval()
     observed = seen_at([0, 5], [2.0])
-    made = PriorInferer(net, turns=1).reconstruct(observed)
+    made = PriorInferer(net, turns=1, precision="fp32").reconstruct(observed)
     low, high = (torch.as_tensor(observed.image[..., k], dtype=torch.float32) for k in (0, 1))
+    weights = block_kriging_weights(np.array([-2.0, 3.0]), np.ones(2), np.zeros(1))
+    geometry = [-2.0, -2, -2, 3, 3, 3, 0, 0, 1, 1, 0, 0, 0, 0, *weights, 0, 0, 0, 0.6, 0.8]
     window = torch.cat([
-        torch.stack([low, low, high, high]),
-        torch.tensor([-2.0, -2.0, 3.0, 3.0, 0, 1, 1, 0, 0.6, 0.8])[:, None, None].expand(-1, 13, 11),
-    ])[None]  # fmt: skip
+        torch.stack([low, low, low, high, high, high]),
+        torch.tensor(geometry)[:, None, None].expand(-1, 13, 11),
+    ])[None].float()  # fmt: skip
     with torch.no_grad():
         image, error = net(window)[0].numpy()
     np.testing.assert_allclose(made.image[..., 0], image.clip(0, 1), atol=1e-6)
     np.testing.assert_allclose(made.error[..., 0], error, atol=1e-6)
 
 
-def test_it_does_not_depend_on_how_many_targets_are_made_at_once():
-    observed = seen_at([0, 5, 10], np.arange(11.0))
-    one, other = (PriorInferer(lively(), targets_at_once=n).reconstruct(observed) for n in (3, 64))
+def test_it_does_not_depend_on_how_many_windows_are_made_at_once():
+    observed = seen_at([0, 5, 10, 12], np.arange(-2.0, 14.0))
+    one, other = (PriorInferer(lively(), windows_at_once=n, precision="fp32").reconstruct(observed) for n in (1, 64))
     np.testing.assert_allclose(one.image, other.image, atol=1e-6)
+
+
+def test_thick_slices_are_made_anew_where_they_were_observed():
+    thin = seen_at([0, 5, 10], np.arange(11.0))
+    thick = replace(thin, thickness_mm=5.0, profile="bell")
+    one, other = (PriorInferer(lively()).reconstruct(observed) for observed in (thin, thick))
+    np.testing.assert_array_equal(one.image[..., ::5], thin.image)
+    assert (np.abs(other.image[..., ::5] - thin.image).max((0, 1)) > 1e-3).all()
+
+
+def test_bone_and_contrast_are_kept():
+    observed = seen_at([0, 5, 10, 15], np.arange(16.0))
+    image = observed.image * 4 - 1
+    observed = replace(observed, image=image)
+    base = PchipInterpolator(observed.positions, image, axis=2)(observed.targets)
+    made = PriorInferer(SliceSynthesisNet).unclipped().reconstruct(observed).image
+    np.testing.assert_allclose(made, base, atol=1e-5)
+    # a network moves a voxel within the window, and no further out of it than it was
+    made = PriorInferer(lively()).unclipped().reconstruct(observed).image
+    assert np.abs(made - base).max() > 1e-3
+    assert (made <= np.maximum(base, 1) + 1e-5).all()
+    assert (made >= np.minimum(base, 0) - 1e-5).all()
+    assert made.max() > 2.5
 
 
 def test_torchs_generator_is_left_alone():
@@ -100,7 +129,7 @@ def test_torchs_generator_is_left_alone():
 def test_weights_are_read_from_a_file(tmp_path):
     net = lively()
     torch.save(net.state_dict(), tmp_path / "w.pt")
-    fresh = load_weights(SliceSynthesisNet(features=(8, 8), fine=4), tmp_path / "w.pt")
+    fresh = load_weights(SliceSynthesisNet(features=(8, 8), target_features=(8,), fine=4), tmp_path / "w.pt")
     for name, tensor in fresh.state_dict().items():
         torch.testing.assert_close(tensor, net.state_dict()[name])
     assert not fresh.training
@@ -116,7 +145,7 @@ def test_bf16_is_nearly_the_same():
     observed = seen_at([0, 5, 10], np.arange(11.0))
     one, other = (PriorInferer(lively(), precision=p).reconstruct(observed).image for p in ("fp32", "bf16"))
     assert 0 < np.abs(one - other).max() < 0.05
-    with pytest.raises(InputError, match="expected 'fp32' or 'bf16'"):
+    with pytest.raises(InputError, match="expected 'auto', 'fp32' or 'bf16'"):
         PriorInferer(SliceSynthesisNet, precision="half")
 
 

@@ -1,26 +1,32 @@
 """Slice synthesis: fill the gap with a network that learned on thin slices of other patients.
 
-The network (:class:`bundle.networks.SliceSynthesisNet`) sees the four observed slices around a target and the distances
-in mm; what it gives is averaged over *turns*: the window flipped along x, y or z, or transposed, and turned back. One
-look at each target, no fit: the same weights serve every nodule, stride and spacing.
+The network (:class:`bundle.networks.SliceSynthesisNet`) sees the six observed slices around a gap, their places and
+thickness in mm; what it gives is averaged over *turns*: the window flipped along x, y or z, or transposed, and turned
+back. No fit: the same weights serve every nodule, stride, thickness and spacing.
+
+The network looks at brightness within the window of the study, normalised to [0, 1]. What it adds is added to PCHIP
+through the slices as they are, so that bone and contrast medium, above the window, are kept.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from bundle.data.windows import windows_at
-from bundle.engines import AutocastInferer, one_thread
+from bundle.data.window_geometry import geometry_of, windows_at
+from bundle.engines import SynthesisInferer, one_thread
+from bundle.engines.synthesis import autocasts
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image
-from bundle.networks import SliceSynthesisNet, slice_window
+from bundle.networks import SliceSynthesisNet, flipped_geometry, window_base
 from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
 # how a window is turned: transposed, flipped along x, along y, along z
@@ -74,9 +80,10 @@ class PriorInferer(SliceInferer):
         weights: file of its weights; None: the network has them.
         turns: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
         device: where to compute; None: the CPU, where a nodule takes less than a second.
-        precision: ``"fp32"``, the same on every machine; ``"bf16"``, twice as fast where a CPU multiplies it
-            in hardware, and within 0.01 dB.
-        targets_at_once: slices in one call of the network.
+        precision: ``"auto"``, bf16 where the device multiplies it in hardware, twice as fast; ``"fp32"``, the same on
+            every machine; or ``"bf16"`` (:func:`bundle.engines.synthesis.autocasts`).
+        all_cores: use all threads that torch has, as a large volume wants it; False: one, as the study's workers do.
+        windows_at_once: gaps in one call of the network.
         gaps_mm: smallest and largest gap between observed slices that the weights were trained on.
         pixels_mm: smallest and largest pixels that they were trained on; outside of either there is a note.
 
@@ -100,22 +107,24 @@ class PriorInferer(SliceInferer):
         weights: str | Path | None = None,
         turns: int = 2,
         device: str | None = None,
-        precision: Literal["fp32", "bf16"] = "fp32",
-        targets_at_once: int = 16,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        all_cores: bool = False,
+        windows_at_once: int = 2,
         gaps_mm: tuple[float, float] = (1.0, 8.0),
         pixels_mm: tuple[float, float] = (0.5, 1.0),
     ) -> None:
         super().__init__()
         if not isinstance(turns, int) or not 1 <= turns <= 16:
             raise InputError(f"turns is {turns!r}, expected a whole number from 1 to 16")
-        if precision not in ("fp32", "bf16"):
-            raise InputError(f"precision is {precision!r}, expected 'fp32' or 'bf16'")
+        autocasts(precision, torch.device(device or "cpu").type)
         made = network if isinstance(network, nn.Module) else network()
         self.network = made.eval().requires_grad_(False) if weights is None else load_weights(made, weights)
         self.turns = turns
         self.device = device or "cpu"
         self.precision = precision
-        self.targets_at_once = targets_at_once
+        self.all_cores = all_cores
+        self.windows_at_once = windows_at_once
+        self.normalised = True
         self.gaps_mm = gaps_mm
         self.pixels_mm = pixels_mm
 
@@ -126,21 +135,27 @@ class PriorInferer(SliceInferer):
             observed: the observed slices; their masks are not looked at.
 
         Returns:
-            ``image`` and ``error`` (X, Y, Z), normalised; observed slices as they were, with no error.
+            ``image`` and ``error`` (X, Y, Z), normalised; thin observed slices as they were, with no error.
 
         Raises:
             InputError: there is no image, or nan in it.
         """
-        seen = checked_image(observed, "slice synthesis")
-        with torch.inference_mode(), one_thread():
+        seen = checked_image(observed, "slice synthesis", self.normalised)
+        with torch.inference_mode(), nullcontext() if self.all_cores else one_thread():
             made = self._made(seen, observed, self.network.to(self.device))
         image, error = (np.ascontiguousarray(np.moveaxis(part, 0, 2)) for part in made.numpy())
-        whole = with_observed(image.clip(0, 1).astype(np.float64), observed)
+        whole = with_observed(image.astype(np.float64), observed)
         return Reconstruction(
             image=whole,
             error=self.expected_error(error, observed, whole),
             notes=self._notes(observed),
         )
+
+    def unclipped(self) -> PriorInferer:
+        """The same method where intensities leave [0, 1], as those of bone do: it keeps them."""
+        free = copy.copy(self)
+        free.normalised = False
+        return free
 
     def _notes(self, observed: ObservedSlices) -> list[str]:
         """A sentence for each side of the geometry that the weights have not seen."""
@@ -155,34 +170,54 @@ class PriorInferer(SliceInferer):
             if sizes.min() < 0.9 * low or sizes.max() > 1.1 * high
         ]
 
-    def _made(self, image: np.ndarray, observed: ObservedSlices, network: nn.Module) -> torch.Tensor:
+    def _made(self, image: np.ndarray, observed: ObservedSlices, network: Any) -> torch.Tensor:
         """(2, Z, X, Y): slices and expected errors, averaged over the turns."""
-        slices, offsets, valid = map(torch.as_tensor, windows_at(image, observed.positions, observed.targets))
-        spacing = torch.tensor(observed.spacing, dtype=torch.float32).expand(len(slices), 2)
-        parts = []
-        for chunk in torch.arange(len(slices)).split(self.targets_at_once):
-            seen = [self._turned(turn, slices[chunk], offsets[chunk], valid[chunk], spacing[chunk], network)
-                    for turn in turns_of(self.turns)]  # fmt: skip
-            every = torch.stack(seen)
-            mean, error = every.mean(0).unbind(1)
+        at = windows_at(observed.positions, observed.targets)
+        geometry = torch.as_tensor(
+            geometry_of(at.offsets, at.valid[at.window], observed.thickness_mm, observed.profile, observed.spacing)
+        ).float()
+        raw = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, 2, 0), dtype=np.float32))
+        made = torch.empty(2, len(geometry), *raw.shape[1:])
+        for first in range(0, len(at.index), self.windows_at_once):
+            rows = np.flatnonzero((at.window >= first) & (at.window < first + self.windows_at_once))
+            index = torch.as_tensor(at.index[first : first + self.windows_at_once])
+            of = torch.as_tensor(at.window[rows]) - first
+            made[:, rows] = self._windows(raw[index], geometry[rows], of, network)
+        return made
+
+    def _windows(self, raw: torch.Tensor, geometry: torch.Tensor, window: torch.Tensor, network: Any
+    ) -> torch.Tensor:  # fmt: skip
+        """(2, T, X, Y) of some windows (W, 6, X, Y), which each target's ``window`` (T,) numbers."""
+        raw, geometry, window = (part.to(self.device) for part in (raw, geometry, window))
+        slices = raw.clamp(0, 1)
+        base = torch.cat([window_base(slices[window[[i]]], geometry[[i]]) for i in range(len(window))])
+        looks = torch.stack(
+            [self._turned(turn, slices, base, geometry, window, network) for turn in turns_of(self.turns)]
+        )
+        residual, error = looks.mean(0).unbind(1)
+        if self.turns > 1:
             # the turns should agree: what they do not, the network does not know
-            spread = every[:, :, 0].std(0, correction=0)
-            parts.append(torch.stack([mean, torch.hypot(error, spread)]))
-        return torch.cat(parts, dim=1)
+            error = torch.hypot(error, looks[:, :, 0].std(0, correction=0))
+        # where a slice leaves the window the network sees its edge alone, and can but stay within what is there
+        whole = base[:, 0] if slices.equal(raw) else torch.cat(
+            [window_base(raw[window[[i]]], geometry[[i]])[:, 0] for i in range(len(window))]
+        )  # fmt: skip
+        image = torch.minimum(torch.maximum(whole + residual, whole.clamp_max(0)), whole.clamp_min(1))
+        return torch.stack([image, error]).cpu()
 
     def _turned(
-        self, turn: Turn, slices: torch.Tensor, offsets: torch.Tensor, valid: torch.Tensor, spacing: torch.Tensor,
-        network: nn.Module,
+        self, turn: Turn, slices: torch.Tensor, base: torch.Tensor, geometry: torch.Tensor, window: torch.Tensor,
+        network: Any,
     ) -> torch.Tensor:  # fmt: skip
-        """(B, 2, X, Y) of the network, which sees the window turned; turned back."""
+        """(T, 2, X, Y) of the network, which sees the windows turned; turned back."""
         transposed, along_x, along_y, along_z = turn
         axes = [axis for axis, flipped in ((2, along_x), (3, along_y)) if flipped]
         if along_z:
-            slices, offsets, valid = slices.flip(1), -offsets.flip(1), valid.flip(1)
-        slices = slices.flip(axes)
+            slices, geometry = slices.flip(1), flipped_geometry(geometry)
+        slices, base = slices.flip(axes), base.flip(axes)
         if transposed:
-            slices, spacing = slices.transpose(2, 3), spacing.flip(1)
-        window = slice_window(slices, offsets, valid, spacing).to(self.device)
-        run = AutocastInferer(self.precision)
-        out = run(window.contiguous(memory_format=torch.channels_last), network).float().cpu()
-        return (out.transpose(2, 3) if transposed else out).flip(axes)
+            slices, base, geometry = slices.transpose(2, 3), base.transpose(2, 3), geometry[:, [*range(19), 20, 19]]
+        slices = slices.contiguous(memory_format=torch.channels_last)
+        made = SynthesisInferer(self.precision)(slices, network, base, geometry, window)
+        made[:, :1] -= base
+        return (made.transpose(2, 3) if transposed else made).flip(axes)
