@@ -21,15 +21,12 @@ from replicate_shape import METRICS, axial
 from tqdm import tqdm
 
 from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
-from bundle.inferers import MorphologicalInferer, SignedDistanceInferer, SliceInferer, SphereDistanceInferer
 from bundle.inferers.masks.sphere import sphere_squares
+from bundle.inferers.registry import METHODS, names_of
 from bundle.report.tidy import aligned
 
-METHODS: dict[str, SliceInferer] = {
-    "morphological": MorphologicalInferer(),
-    "signed_distance": SignedDistanceInferer(),
-    "sphere_distance": SphereDistanceInferer(),
-}
+# all that need no CT
+OUTLINE_METHODS = {name: METHODS[name].make() for name in names_of("mask") if not METHODS[name].make.reads_image}
 COHORT = Path(__file__).resolve().parents[1] / "configs" / "cohort.json"
 GAPS = ((0.0, 3.0), (3.0, 5.0), (5.0, 8.0))
 
@@ -87,7 +84,7 @@ def compare(clusters: list[LidcCluster], offsets: range) -> list[dict]:
         for offset in offsets:
             ends = end_errors(padded, cluster.spacing, 5, offset)
             found.setdefault((gap, "ends"), []).extend(ends)
-            for name, method in METHODS.items():
+            for name, method in OUTLINE_METHODS.items():
                 figures = axial(cluster, mask, origin[2], offset, method)
                 if np.isfinite(figures["hd_mm"]):
                     found.setdefault((gap, name), []).append([figures[metric] for metric in METRICS])

@@ -40,7 +40,7 @@ def test_figures(script, clusters, monkeypatch, capsys):
     monkeypatch.setattr(script, "development_clusters", lambda: clusters)
     assert script.main(["--json", "--limit", "1", "--offsets", "2"]) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == set(script.METHODS)
+    assert set(rows) == {"morphological", "signed_distance", "sphere_distance"}
     cluster, scores = clusters[0], []
     mask, origin = consensus_mask(cluster.annotation_ids)
     for offset in (0, 1):
