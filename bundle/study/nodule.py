@@ -31,7 +31,7 @@ log = logging.getLogger("bundle.study.study")
 @dataclass
 class Outcome:
     """What became of one nodule, by method: rows of metrics, of texture and of uncertainty, reason of failure, seconds,
-    how it was computed, what was wrong with a stored result that was computed anew.
+    how it was computed, notes, what was wrong with a stored result that was computed anew.
 
     The texture has a method more, ``truth``: the CT itself, to compare with. Only methods that say how far they may
     be off have rows of uncertainty.
@@ -43,6 +43,7 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     damaged: dict[str, str | None] = field(default_factory=dict)
     reused: int = 0
 
@@ -249,6 +250,7 @@ def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
     outcome.uncertainty[name] = result["uncertainty"]
     outcome.seconds[name] = result["seconds"]
     outcome.timings[name] = result["timings"]
+    outcome.notes[name] = result["notes"]
 
 
 def _reason(fault: Exception) -> str:

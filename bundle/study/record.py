@@ -59,6 +59,27 @@ def damage_lines(outcomes: Iterable[tuple[str, Outcome]]) -> list[str]:
     return [f"{len(damaged)} damaged results were computed anew, the old ones are in superseded/: {shown}"]
 
 
+def doubt_lines(outcomes: Iterable[tuple[str, Outcome]], methods: Sequence[str]) -> list[str]:
+    """Which methods failed or have something to say of their results, and the first reason; two lines a method at most.
+
+    Args:
+        outcomes: (nodule id, what became of it).
+        methods: that are looked at.
+
+    Example:
+        >>> doubt_lines([("n0", Outcome(notes={"ours": ["it looks flipped"]})), ("n1", Outcome())], ["ours"])
+        ['ours, note on 1 nodules: n0: it looks flipped']
+    """
+    ordered, lines = list(outcomes), []
+    for name in methods:
+        failed = [f"{nodule}: {outcome.failures[name]}" for nodule, outcome in ordered if name in outcome.failures]
+        noted = [f"{nodule}: {note}" for nodule, outcome in ordered for note in outcome.notes.get(name, [])[:1]]
+        for words, found in (("failed", failed), ("note", noted)):
+            if found:
+                lines.append(f"{name}, {words} on {len(found)} nodules: {found[0]}{' ...' if len(found) > 1 else ''}")
+    return lines
+
+
 def parameters(work: NoduleWork) -> dict[str, Any]:
     """All that settles a study's results, and the command that was given, for ``study.json``."""
     return {

@@ -25,7 +25,7 @@ from bundle.report.tables.write import write_report_tables
 from bundle.store import ResultStore, fingerprint
 from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork, Outcome
-from bundle.study.record import damage_lines, engine_lines, last_line, parameters
+from bundle.study.record import damage_lines, doubt_lines, engine_lines, last_line, parameters
 from bundle.study.shards import Shard, ShardBoard, held
 from bundle.study.workers import inner_bars, leave_unguarded_import, run_all, worker_count
 from bundle.transforms import Decimate
@@ -138,7 +138,8 @@ class Study:
         print(write_tables(store, ordered, methods, source.kind))
         print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
         print(_write_report(store.root, self.report_options, self.report))
-        print("".join(f"{line}\n" for line in damage_lines(ordered)), end="")
+        stored = [name for name, inferer in work.inferers.items() if isinstance(inferer, StoredInferer)]
+        print("".join(f"{line}\n" for line in [*damage_lines(ordered), *doubt_lines(ordered, stored)]), end="")
         print(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")

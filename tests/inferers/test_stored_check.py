@@ -141,13 +141,14 @@ def test_a_soft_mask_is_refused(tmp_path):
         StoredInferer(str(tmp_path), "net").read("a", HU.shape, LPS)
 
 
-def test_an_evaluation_refuses_one_and_measures_the_others(nodule_folder, tmp_path):
+def test_an_evaluation_refuses_one_notes_one_and_measures_the_others(nodule_folder, tmp_path, capsys):
     folder = nodule_folder(2)
-    for name in ("good", "unit"):
+    for name in ("good", "moved", "unit"):
         for i, path in enumerate(sorted(folder.glob("*_image.nii.gz"))):
             image = nib.load(path)
             hu = np.asarray(image.dataobj).astype(np.float32)
             made = to_unit(hu) if name == "unit" and i == 0 else hu
+            made = np.roll(hu, 1, 0) if name == "moved" else made
             save(tmp_path / "rec" / name / path.name.replace("_image", ""), made, image.affine)
     make_evaluation(folder, tmp_path / "rec", tmp_path / "out").run()
     reasons = (tmp_path / "out" / "failures.csv").read_text().splitlines()[1:]
@@ -156,4 +157,9 @@ def test_an_evaluation_refuses_one_and_measures_the_others(nodule_folder, tmp_pa
     assert "looks like normalised brightness (0 to 1): save HU" in reasons[0]
     psnr = [r["value"] for r in read_rows(tmp_path / "out" / "metrics.csv") if r["metric"] == "psnr"]
     assert sum(np.isnan(psnr)) == 4
+    told = capsys.readouterr().out
+    assert "unit, failed on 1 nodules: n0: " in told
+    assert "moved, note on 2 nodules: n0: " in told
+    assert "it looks shifted by 1 voxel along x" in told
+    assert "good, " not in told.split("failed\n")[-1]
     assert sum(np.isinf(psnr)) == 12
