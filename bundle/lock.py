@@ -14,7 +14,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,6 +64,17 @@ def hold(path: Path, what: str, share: str | None = None) -> Iterator[None]:
             toucher.join()
             if _flock(file, exclusive=True) is not False:  # else another share goes on
                 file.truncate(0)
+
+
+def alone_in(folder: str | Path, run: Callable[[], Any]) -> Any:
+    """Call ``run`` while no other run works in a folder.
+
+    Example:
+        >>> alone_in(tempfile.mkdtemp(), lambda: 42)
+        42
+    """
+    with hold(Path(folder) / ".lock", f"the folder {folder}"):
+        return run()
 
 
 def _take(file: IO[bytes], path: Path, what: str, share: str | None) -> None:

@@ -119,7 +119,7 @@ def test_many_scans_go_on_after_a_bad_one(mixed, tmp_path, capsys):
     assert "scans:" in capsys.readouterr().err
 
 
-def test_a_second_run_computes_only_what_is_not_there(mixed, tmp_path):
+def test_a_second_run_computes_only_what_is_not_there_or_damaged(mixed, tmp_path, caplog):
     out = tmp_path / "out"
     run(out, image=str(mixed / "both"))
     first = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
@@ -127,7 +127,12 @@ def test_a_second_run_computes_only_what_is_not_there(mixed, tmp_path):
     gone.unlink()
     run(out, image=str(mixed / "both"))
     assert kept.stat().st_mtime_ns == first[kept]
-    assert gone.exists()
+    whole = gone.read_bytes()
+    gone.write_bytes(whole[: len(whole) // 2])
+    run(out, image=str(mixed / "both"))
+    assert len(gone.read_bytes()) == len(whole)
+    assert "was damaged, changed or moved: it is made anew" in caplog.text
+    assert kept.stat().st_mtime_ns == first[kept]
     run(out, image=str(mixed / "both"), seed=1)
     assert len(list(out.glob("*.nii.gz"))) == 4  # another option, another result: none is overwritten
     assert kept.stat().st_mtime_ns == first[kept]
@@ -152,6 +157,10 @@ def test_output_in_the_input_folder_is_no_input(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == [
         "a.nii.gz", "a_dense_cubic.nii.gz", "a_dense_linear.nii.gz",
     ]  # fmt: skip
+    run(tmp_path / "out", image=str(tmp_path / "a.nii.gz"), dicom_output=str(tmp_path / "series"))
+    assert len(list((tmp_path / "series").iterdir())) > 6
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "series") == ["series"]  # unless it is what was named
 
 
 def test_the_only_scan_that_fails_ends_the_run_and_leaves_nothing(tmp_path):

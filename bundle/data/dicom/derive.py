@@ -23,6 +23,7 @@ from pydicom.uid import CTImageStorage, generate_uid
 
 from bundle.data.dicom.geometry import read_geometry
 from bundle.data.dicom.header import BROKEN, SliceHeader, read_dataset
+from bundle.data.dicom.search import OWN
 from bundle.slices import SAME_PLANE_MM
 from bundle.version import __version__
 
@@ -173,7 +174,7 @@ def common_attributes(slices: SourceSlices | None, description: str) -> Dataset:
     new.SeriesNumber = _series_number(header)
     new.SeriesDescription = description[:64]
     new.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    new.Manufacturer, new.ManufacturerModelName = "lung_nodule_ct_reconstruction", "research, not a medical device"
+    new.Manufacturer, new.ManufacturerModelName = OWN, "research, not a medical device"
     new.SoftwareVersions = __version__
     new.ContentDate = new.SeriesDate = new.InstanceCreationDate = now.strftime("%Y%m%d")
     new.ContentTime = new.SeriesTime = new.InstanceCreationTime = now.strftime("%H%M%S")

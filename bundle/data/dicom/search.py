@@ -12,6 +12,8 @@ from tqdm import tqdm
 from bundle.data.dicom.header import BROKEN, read_dataset
 from bundle.errors import InputError
 
+OWN = "lung_nodule_ct_reconstruction"  # Manufacturer of the series that this program makes
+
 
 def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """List folders below root with their visible files, through symbolic links but never round in circles.
@@ -33,15 +35,19 @@ def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 
 def series_tags(path: Path) -> tuple[str | None, str, str]:
-    """SeriesInstanceUID, SOPInstanceUID and modality of a file; None, "", "" where it is no DICOM of a series.
+    """SeriesInstanceUID, SOPInstanceUID and modality of a file.
+
+    None, "", "" where it is no DICOM of a series, or of a series that this program made: that is no scan to work on.
 
     Example:
         >>> series_tags(Path("README.md"))
         (None, '', '')
     """
-    tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality"]
+    tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality", "Manufacturer"]
     try:
         header = read_dataset(path, stop_before_pixels=True, specific_tags=tags)
+        if header.get("Manufacturer") == OWN:
+            return None, "", ""
         return str(header.SeriesInstanceUID), str(header.get("SOPInstanceUID", "")), str(header.get("Modality", ""))
     except (InvalidDicomError, *BROKEN):
         return None, "", ""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from bundle.data.notes import notes_of
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
-from bundle.files import write_text
+from bundle.files import file_digest, write_text
 from bundle.inferers.dense.batch import batch_of_one
 from bundle.version import __version__
 
@@ -155,6 +155,7 @@ class ScanRun:
             "nodules": json.loads(str(meta.get("nodules", "null"))),
             "options": json.loads(json.dumps(self.options, default=str)),
             "version": __version__,
+            "files": self._files(name),
             "whole": True,
         }
         self._write(name, record)
@@ -166,10 +167,18 @@ class ScanRun:
             record = _read(self.folder / f"{candidate}.json")
             volume = self.folder / f"{candidate}{self.suffix}"
             if record.get("key") == key:
-                return candidate, record if volume.is_file() else {}
+                if record.get("whole") and record.get("files") != self._files(candidate):
+                    log.warning("%s was damaged, changed or moved: it is made anew", volume)
+                    record = {}
+                return candidate, record
             if not record and not volume.exists():
                 return candidate, {}
         return f"{name}-{key[:8]}", {}
+
+    def _files(self, name: str) -> dict[str, str]:
+        """Hashes of a result's files."""
+        paths = [self.folder / f"{name}{end}{self.suffix}" for end in ("", "_uncertainty")]
+        return {path.name: file_digest(path) for path in paths if path.is_file()}
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         write_text(self.folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
