@@ -7,6 +7,7 @@ rename.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -24,6 +25,8 @@ from bundle.errors import InputError, OutputError
 
 _LONGEST = 200  # of the 255 bytes that a name may have: what is written beside it has a longer one
 _NO_NAMES = frozenset("/\\" if os.name == "posix" else '/\\<>:"|?*')
+_ADVICE = dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1)), "make room")
+_ADVICE |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move the file away that is where a folder should be")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
 
 
@@ -217,7 +220,7 @@ def told_as_output(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
+        advice = _ADVICE.get(fault.errno or 0, "choose a folder you may write to")
         raise OutputError(
-            f"{path} can't be written ({fault.strerror or fault}): make room, or choose a folder you may write to, "
-            "then give the command again"
+            f"{path} can't be written ({fault.strerror or fault}): {advice}, then give the command again"
         ) from fault

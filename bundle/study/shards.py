@@ -105,7 +105,7 @@ def held(work: NoduleWork, shard: Shard) -> Iterator[None]:
     with contextlib.ExitStack() as locks:
         locks.enter_context(hold(root / ".lock", f"the output folder {root}", share))
         if shard.world > 1:
-            own = root / "shards" / f".{shard.rank}-of-{shard.world}.lock"
+            own = root / "shards" / f"{shard.rank}-of-{shard.world}.lock"
             locks.enter_context(hold(own, f"shard {shard.rank} of {shard.world} in {root}"))
         yield
 

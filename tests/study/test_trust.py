@@ -15,6 +15,7 @@ import pytest
 from helpers.configs import make_evaluation, make_study, save
 from helpers.nodules import ROOT, small_nodule, write_nodule
 
+from bundle.errors import InputError
 from bundle.lock import hold
 from bundle.report.tidy import read_rows
 
@@ -92,9 +93,7 @@ def test_a_full_disk_is_one_sentence_and_the_study_goes_on_with_more_room(nodule
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("no disk can be mounted here")
     try:
-        with pytest.raises(
-            SystemExit, match=r"error: .* can't be written \(No space left on device\): make room"
-        ) as stop:
+        with pytest.raises(InputError, match=r"can't be written \(No space left on device\): make room") as stop:
             make_study(folder, disk / "out", ["linear", "cubic"]).run()
         assert "\n" not in str(stop.value)
         assert left_over(disk / "out") == []
@@ -133,7 +132,7 @@ def test_a_second_run_in_the_folder_is_told_and_changes_nothing(nodule_folder, t
     folder, out = nodule_folder(1), tmp_path / "out"
     make_study(folder, out, ["linear"]).run()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
-    with hold(out / ".lock", "the folder"), pytest.raises(SystemExit, match="is in use by another run"):
+    with hold(out / ".lock", "the folder"), pytest.raises(InputError, match="is in use by another run"):
         make_study(folder, out, ["linear", "cubic"], stride=4).run()
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(out.rglob("*"))) == len(before) + sum(path.is_dir() for path in out.rglob("*")) + 1
@@ -171,5 +170,5 @@ def test_only_the_file_of_the_very_id_is_measured(tmp_path):
 )
 def test_results_and_inputs_are_kept_apart(nodule_folder, tmp_path, method, out, told):
     save(tmp_path / "made" / method / "n0.nii.gz", small_nodule()[0])
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(InputError, match=told):
         make_evaluation(nodule_folder(1), tmp_path / "made", tmp_path / out).run()
