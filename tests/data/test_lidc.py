@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,15 @@ def test_an_odd_gap_far_from_the_nodule_does_not_matter_and_a_near_one_is_told(t
     own = {**entry, "cluster": dataclasses.replace(cluster, slice_positions=tuple(published))}
     with pytest.raises(InputError, match="the archive's own series is so, leave this nodule out"):
         load("archive", [], own)
+
+
+def test_a_series_that_lies_there_twice_is_found_once(make_root: Callable[..., Path], tmp_path: Path):
+    whole = lidc_entries(make_root()).entries[0]["files"]
+    shutil.copytree(tmp_path / "root", tmp_path / "root" / "backup")
+    assert len(lidc_entries(tmp_path / "root").entries[0]["files"]) == len(whole)
+    other = next((tmp_path / "root" / "backup").rglob("*.dcm"))
+    other.write_bytes(other.read_bytes() + b"\0")  # no copy: left in, for the loader to refuse
+    assert len(lidc_entries(tmp_path / "root").entries[0]["files"]) == len(whole) + 1
 
 
 def test_folder_named_as_the_series_with_another_modality_is_refused(tmp_path: Path, cluster: LidcCluster):

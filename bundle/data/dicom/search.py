@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
@@ -67,7 +68,7 @@ def find_series(
         patient_ids: names of folders that are likely to hold them, e.g. ``LIDC-IDRI-0001``.
 
     Returns:
-        SeriesInstanceUID -> files, for the series that were found.
+        SeriesInstanceUID -> files, for the series that were found; a file that lies there twice once.
 
     Raises:
         InputError: `root` is not a folder.
@@ -100,4 +101,19 @@ def find_series(
             uid = series_tags(path)[0]
             if uid in missing:
                 found.setdefault(uid, []).append(path)
-    return found
+    return {uid: without_copies(files) for uid, files in found.items()}
+
+
+def without_copies(paths: Sequence[Path]) -> list[Path]:
+    """Leave out files that have the name and the bytes of an earlier one, as in a backup below the same folder.
+
+    Example:
+        >>> without_copies([Path("series/0001.dcm"), Path("backup/0001.dcm")])  # doctest: +SKIP
+        [PosixPath('series/0001.dcm')]
+    """
+    kept: list[Path] = []
+    first: dict[str, Path] = {}
+    for path in paths:
+        if first.setdefault(path.name, path) == path or not filecmp.cmp(first[path.name], path, shallow=False):
+            kept.append(path)
+    return kept
