@@ -15,7 +15,7 @@ from bundle.engines.steps.draws import NoduleData
 from bundle.engines.steps.paths import one_thread
 from bundle.engines.synthesis import NoduleWindows, PsnrGain, SynthesisInferer, SynthesisLoss, synthesis_batch
 from bundle.engines.trainer import FitOptions, NoduleTrainer, predict
-from bundle.engines.training import ClipGradients, EpochSampler, StopWithoutGain, parameter_groups
+from bundle.engines.training import ClipGradients, EpochSampler, ListedOutput, StopWithoutGain, parameter_groups
 
 __all__ = [
     "ClipGradients",
@@ -23,6 +23,7 @@ __all__ = [
     "EpochProgress",
     "EpochSampler",
     "FitOptions",
+    "ListedOutput",
     "NoduleData",
     "NoduleTrainer",
     "NoduleWindows",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ignite.engine import Engine, Events
 
@@ -24,12 +26,13 @@ class EpochProgress:
         self.progress = progress
 
     def attach(self, engine: Engine) -> None:
-        """Follow an engine whose iterations give ``{"loss": ...}``."""
+        """Follow an engine whose iterations give ``{"loss": ...}``, or a list that begins with it."""
         bars = ProgressBars("epoch", keep=True)
         progress = self.progress or bars(self.title)
 
         def report(engine: Engine) -> None:
-            loss = float(torch.as_tensor(engine.state.output["loss"]).detach())  # type: ignore[index]
+            output: Any = engine.state.output
+            loss = float(torch.as_tensor((output[0] if isinstance(output, list) else output)["loss"]).detach())
             progress(engine.state.epoch, engine.state.max_epochs or 0, f"loss {loss:.5f}")
 
         engine.add_event_handler(Events.EPOCH_COMPLETED, report)

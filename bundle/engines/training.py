@@ -62,6 +62,27 @@ class ClipGradients:
         nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
 
 
+class ListedOutput:
+    """Handler that makes a trainer's output a list of one dictionary, as MONAI's tracking takes it from all trainers.
+
+    A trainer whose ``decollate`` is on makes such lists, one entry an example, which windows that share slices forbid.
+
+    Example:
+        >>> engine = Engine(lambda engine, batch: {"loss": 0.5})
+        >>> ListedOutput().attach(engine)
+        >>> engine.run([0]).output
+        [{'loss': 0.5}]
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Put it before the handlers that read the output."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Wrap the output of an iteration."""
+        engine.state.output = [engine.state.output]  # type: ignore[assignment]
+
+
 class EpochSampler(Sampler[int]):
     """Numbers of a data set's examples, other ones in each epoch; a handler as well, which follows the trainer's epoch.
 
