@@ -16,7 +16,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from bundle.data.formats import read_image
+from bundle.data.dicom.outlines import Grid, read_outlines
+from bundle.data.formats import read_image, suffix_of
 from bundle.data.nodule import corner_distance, to_lps
 from bundle.data.notes import add_notes, notes_of
 from bundle.errors import InputError
@@ -107,12 +108,14 @@ def check_place(
     return f"{what} lies {apart:.2g} mm off its image: taken as on its grid" if apart > _TOLD_MM else None
 
 
-def load_mask(path: str | Path, image: MetaTensor) -> MetaTensor:
+def load_mask(path: str | Path, image: MetaTensor, segment: str | int | None = None) -> MetaTensor:
     """Read a mask that was drawn on a volume.
 
     Args:
-        path: an image file on the grid of the volume's file, in any order and direction of its axes.
+        path: an image file on the grid of the volume's file, in any order and direction of its axes; or a DICOM SEG
+            or RTSTRUCT.
         image: of :func:`bundle.data.volume.load_volume`.
+        segment: number or name of the segment or ROI; "all": each with its number; None: the only one.
 
     Returns:
         (1, X, Y, Z) float32 labels, 0 outside, on the volume's grid; its notes say what was odd.
@@ -127,6 +130,8 @@ def load_mask(path: str | Path, image: MetaTensor) -> MetaTensor:
     """
     path = Path(path).expanduser()
     of = Path(str(image.meta.get("filename_or_obj", "the image"))).name
+    if path.is_file() and not suffix_of(path):
+        return _load_outlines(path, image, segment)
     voxels, affine, notes = read_image(path, "mask")
     labels, more = labels_of(voxels, path.name)
     mask = to_lps(
@@ -149,12 +154,26 @@ def load_mask(path: str | Path, image: MetaTensor) -> MetaTensor:
     return mask
 
 
+def _load_outlines(path: Path, image: MetaTensor, segment: str | int | None) -> MetaTensor:
+    affine, shape = image.affine.double().cpu().numpy(), image.shape[1:]
+    positions = np.asarray(image.meta["slice_positions"], dtype=float)
+    grid = Grid(affine, positions, (shape[0], shape[1], shape[2]))
+    passes = {name: str(image.meta[name]) for name in ("PatientID", "FrameOfReferenceUID") if name in image.meta}
+    numbers, notes = read_outlines(path, grid, segment, passes)
+    labels, more = labels_of(numbers, path.name)
+    mask = MetaTensor(torch.from_numpy(labels.astype(np.float32))[None], affine=image.affine)
+    mask.meta.update(filename_or_obj=str(path), slice_positions=image.meta["slice_positions"])
+    add_notes(mask, [*notes, *more])
+    return mask
+
+
 class LoadMaskd(MapTransform):
     """Dictionary transform around :func:`load_mask`; what it notes is also said of the image.
 
     Args:
         keys: of the masks' paths.
         image_key: of the volume they were drawn on, loaded before.
+        segment: see :func:`load_mask`.
         allow_missing_keys: pass over keys that are absent.
 
     Example:
@@ -162,14 +181,21 @@ class LoadMaskd(MapTransform):
         {}
     """
 
-    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        image_key: str = "image",
+        segment: str | int | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
+        self.segment = segment
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load every key."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = load_mask(out[key], out[self.image_key])
+            out[key] = load_mask(out[key], out[self.image_key], self.segment)
             add_notes(out[self.image_key], notes_of(out[key]))
         return out

@@ -45,7 +45,8 @@ def load_volume(path: str | Path | DicomSeries, positions: str | Path | Sequence
     Returns:
         (1, X, Y, Z) float32 HU; ``meta`` has ``slice_positions``, ``slice_thickness`` where DICOM tells it,
         ``padding_hu`` where voxels are padding, the file's own ``original_affine`` and ``spatial_shape``,
-        ``filename_or_obj``, ``notes`` (:mod:`bundle.data.notes`), and ``dicom_files``, a file a line.
+        ``filename_or_obj``, ``notes`` (:mod:`bundle.data.notes`); of DICOM ``dicom_files``, a file a line,
+        ``PatientID`` and ``FrameOfReferenceUID``.
 
     Raises:
         InputError: absent, damaged, not of three axes, no CT in HU; positions that do not fit; for the formats, see
@@ -80,6 +81,8 @@ def _load_dicom(path: Path, series: DicomSeries | None) -> MetaTensor:
     if series and series.copies:
         ct = ct._replace(notes=(*ct.notes, f"{series.copies} files are copies of others and were left out"))
     volume = _as_volume(path, ct)
+    known = dict(geometry.slices[0].passes)
+    volume.meta |= {name: known[name] for name in ("PatientID", "FrameOfReferenceUID") if name in known}
     volume.meta["dicom_files"] = "\n".join(dict.fromkeys(map(str, geometry.files)))
     return volume
 

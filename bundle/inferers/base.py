@@ -128,6 +128,16 @@ class SliceInferer(Inferer):
         out = np.stack(results).reshape(*array.shape[:-1], len(wanted)).astype(np.float32)
         return torch.as_tensor(out, device=inputs.device) if isinstance(inputs, torch.Tensor) else out
 
+    def outside(self, observed: ObservedSlices) -> list[str]:
+        """A sentence for each side of the geometry that the method has not seen; [] from one that learned nothing.
+
+        Example:
+            >>> from bundle.inferers import LinearInferer
+            >>> LinearInferer().outside(ObservedSlices(None, None, np.arange(2.0), np.arange(2.0)))
+            []
+        """
+        return []
+
     def unclipped(self) -> SliceInferer | None:
         """The same method for intensities outside of [0, 1] too; None: it knows the window alone.
 

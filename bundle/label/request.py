@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bundle.errors import InputError
+from bundle.inferers.dense.auto import AUTO
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import names_of
 
@@ -70,7 +71,7 @@ def read_request(data: Mapping[str, Any], methods: Sequence[str]) -> Request:
         >>> read_request({"image": ".", "method": "linear", "epochs": "5", "center": "1, 2, 3"}, ["linear"]).center
         (1.0, 2.0, 3.0)
     """
-    method = chosen_names([str(data.get("method") or "pchip")], methods, "method")[0]
+    method = chosen_names([str(data.get("method") or AUTO)], [AUTO, *methods], "method")[0]
     answer = str(data.get("answer") or "auto")
     dtype = str(data.get("result_dtype") or "")
     eight_bits = dtype == "uint8"

@@ -170,6 +170,14 @@ def _watch(request: Request) -> Progress:
     return on_progress
 
 
+def _method_of(request: Request, meta: Mapping[str, Any]) -> str:
+    """What made the answer; of "auto" what it chose."""
+    if request.answer == "mask":
+        return request.method if request.mask else "threshold"
+    made = meta.get("method", request.method)
+    return str(made[0] if isinstance(made, list) else made)
+
+
 class PrepareAnswer:
     """Bring what was inferred into the form in which MONAI Label writes it: grid, number format, what is in it."""
 
@@ -202,7 +210,7 @@ class PrepareAnswer:
                 out["result_extension"] = ".nii.gz"
             out["result"] = {
                 "answer": request.answer,
-                "method": request.method if request.answer == "image" or request.mask else "threshold",
+                "method": _method_of(request, meta),
                 "notes": notes_of(pred),
                 "voxels_in_mask": int((volume > 0).sum()) if request.answer == "mask" else None,
                 "nodules": json.loads(meta.get("nodules", "null")) if request.answer == "mask" else None,

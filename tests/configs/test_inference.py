@@ -1,6 +1,7 @@
 """configs/inference.json: a dense volume from anyone's CT, by the command that users run."""
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from helpers.nodules import ROOT, small_nodule
 from helpers.synthetic_dicom import as_a_viewer, write_series
 from monai.bundle import ConfigParser
 
-from bundle.data import save_volume
+from bundle.data import load_mask, load_volume, save_volume
 from bundle.study.case import case_of, nodule_seed
 from bundle.transforms import Decimate, to_unit
 
@@ -22,7 +23,7 @@ AFFINE[:3, 3] = 5, 6, -70
 def infer(folder, **options):
     """Run the config in this process; the path of the volume it saved."""
     run_config(folder, **options)
-    (made,) = folder.glob("*.nii.gz")
+    (made,) = (path for path in folder.glob("*.nii.gz") if "uncertainty" not in path.name)
     return made
 
 
@@ -41,7 +42,7 @@ def test_the_command(tmp_path):
     command += ["--dicom_output", str(tmp_path / "dicom"), "--method", "siren", "--epochs", "2", "--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "epoch 2/2" in done.stderr
+    assert "siren: 100%" in done.stderr
     dense = nib.load(tmp_path / "out" / "thick_dense_siren.nii.gz")
     voxels = np.asarray(dense.dataobj)
     assert voxels.shape == (20, 18, 21)
@@ -215,3 +216,50 @@ def dense_figures(output, case, folder, method, study):
     evaluator = study.get_parsed_content("evaluator")()
     rows = evaluator.rows(case.truth, to_unit(full))
     return by_place(rows), nib.load(output / f"thick_dense_{method}.nii.gz")
+
+
+def test_a_mask_as_dicom_lies_on_a_series_of_its_own(tmp_path):
+    pytest.importorskip("highdicom", reason="needs the extra outlines")
+    hu, mask = small_nodule((30, 26, 8))
+    labels = mask * np.where(np.arange(30) < 15, 1, 4)[:, None, None]
+    write_series(tmp_path / "scan", hu, np.arange(8) * 2.0)
+    affine = np.diag([-0.7, -0.8, 2.0, 1.0])
+    affine[:2, 3] = 50, 40
+    options = {"image": str(tmp_path / "scan"), "mask": save(tmp_path / "mask.nii.gz", labels.astype(np.uint8), affine)}
+    options |= {"slice_spacing": 1.0, "margin_mm": 4.0}
+    made = infer(tmp_path / "out", **options, method="signed_distance", dicom_output=str(tmp_path / "dicom"))
+    volume = load_volume(tmp_path / "dicom")
+    found = load_mask(tmp_path / "dicom" / "segmentation.dcm", volume, "all")
+    saved = np.asarray(nib.load(made).dataobj)
+    np.testing.assert_array_equal(np.array([0, 1, 4])[found[0].numpy().astype(int)], saved)
+    image = infer(tmp_path / "image", **options, method="pchip")
+    np.testing.assert_array_equal(np.asarray(nib.load(image).dataobj), volume[0].numpy())
+    record = json.loads(made.with_suffix("").with_suffix(".json").read_text(encoding="utf-8"))
+    assert [(row["label"], row["part"]) for row in record["nodules"]] == [(1, 1), (4, 1)]
+    again = infer(tmp_path / "again", image=str(tmp_path / "dicom"), mask=str(tmp_path / "dicom" / "segmentation.dcm"),
+                  segment="Nodule 4", method="linear", margin_mm=0.0)  # fmt: skip
+    assert nib.load(again).shape[0] < saved.shape[0]
+
+
+@pytest.mark.parametrize(("spacing", "chosen"), [(2.0, "prior"), (20.0, "pchip")])
+def test_auto_takes_prior_within_what_it_was_trained_on_and_says_so(tmp_path, spacing, chosen):
+    hu, _ = small_nodule((20, 18, 6))
+    path = save(tmp_path / "a.nii.gz", hu, np.diag([-0.7, -0.7, spacing, 1.0]))
+    made = infer(tmp_path / "out", image=path, slice_spacing=spacing / 2)
+    record = json.loads((tmp_path / "out" / "a_dense_auto.json").read_text(encoding="utf-8"))
+    assert record["method"] == chosen
+    assert record["notes"][0].startswith(f"auto chose {chosen}: ")
+    same = infer(tmp_path / "named", image=path, slice_spacing=spacing / 2, method=chosen)
+    np.testing.assert_array_equal(np.asarray(nib.load(made).dataobj), np.asarray(nib.load(same).dataobj))
+
+
+def test_the_thickness_of_dicom_reaches_the_method(tmp_path):
+    hu, _ = small_nodule((12, 10, 5))
+    write_series(tmp_path / "scan", hu, np.arange(5) * 2.0, thickness=2.0)
+    options = {"image": str(tmp_path / "scan"), "method": "kriging", "slice_spacing": 1.0}
+    volumes = {
+        thickness: np.asarray(nib.load(infer(tmp_path / str(thickness), **options, thickness_mm=thickness)).dataobj)
+        for thickness in (None, 2.0, 0)
+    }
+    np.testing.assert_array_equal(volumes[None], volumes[2.0])
+    assert not np.array_equal(volumes[None], volumes[0])

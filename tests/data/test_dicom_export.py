@@ -1,8 +1,13 @@
 """A dense volume as a DICOM series: read back by pydicom, by a viewer's rules and by our own reader."""
 
+import shutil
+import subprocess
+
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 from helpers.synthetic_dicom import as_a_viewer
 from helpers.synthetic_dicom import write_series as write_source
@@ -125,7 +130,7 @@ def test_the_transform_writes_a_volume_and_refuses_a_mask(tmp_path):
     np.testing.assert_allclose(affine, np.diag([-1, -1, 2, 1]))
     assert "by cubic from 3 slices 5 mm apart, which are unchanged" in headers[0].DerivationDescription
     volume.meta["content"] = "mask"
-    with pytest.raises(InputError, match="gives a mask, which is no CT series"):
+    with pytest.raises(InputError, match="gives a mask, and there is no image to lay it on"):
         SaveDicomSeriesd("pred", tmp_path / "mask", method="morphological")({"pred": volume})
 
 
@@ -136,3 +141,50 @@ def test_it_overlays_on_nifti_of_the_same_volume(tmp_path):
     dicom, nifti = load_volume(tmp_path / "new"), load_volume(tmp_path / "new.nii.gz")
     assert torch.equal(dicom.as_tensor(), nifti.as_tensor())
     np.testing.assert_allclose(dicom.affine, nifti.affine, atol=1e-4)
+
+
+def without(*names):
+    def edit(k, ds):
+        ds.StudyInstanceUID, ds.FrameOfReferenceUID, ds.SeriesNumber, ds.KVP = "1.2.3", "1.2.4", 3, 120
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        for name in names:
+            if name in ds:
+                delattr(ds, name)
+
+    return edit
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        None,
+        (),
+        ("PatientID",),
+        ("StudyInstanceUID", "FrameOfReferenceUID"),
+        ("SeriesNumber", "KVP"),
+        ("SOPInstanceUID",),
+    ],
+)
+def test_the_series_passes_dciodvfy_and_opens_as_one_volume(tmp_path, lacking):
+    source = None
+    affine = np.diag([-0.7, -0.8, 2.5, 1.0])
+    if lacking is not None:
+        source = tmp_path / "source"
+        write_source(source, HU, np.arange(HU.shape[2]) * 2.5, origin=(0, 0), edit=without(*lacking))
+    paths = write_series(tmp_path / "new", HU, affine, source=source, description="test", derivation="by test")
+    told = subprocess.run(["dciodvfy", str(paths[0])], capture_output=True, text=True, check=False).stderr
+    assert "CTImage" in told
+    assert [line for line in told.splitlines() if line.startswith("Error")] == []
+    header = pydicom.dcmread(paths[0])
+    assert "PatientID" in header
+    assert header.StudyInstanceUID
+    assert header.FrameOfReferenceUID
+    (series,) = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(tmp_path / "new"))
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "new"), series)
+    image = sitk.ReadImage(names)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, HU)
+    np.testing.assert_allclose(image.GetSpacing(), (0.7, 0.8, 2.5), rtol=1e-6)
+    hd = pytest.importorskip("highdicom", reason="needs the extra outlines")
+    volume = hd.image.get_volume_from_series([pydicom.dcmread(path) for path in paths])
+    np.testing.assert_array_equal(volume.array[::-1].transpose(2, 1, 0), HU)  # highdicom's first slice is the highest

@@ -133,9 +133,12 @@ def test_a_second_run_computes_only_what_is_not_there_or_damaged(mixed, tmp_path
     assert len(gone.read_bytes()) == len(whole)
     assert "was damaged, changed or moved: it is made anew" in caplog.text
     assert kept.stat().st_mtime_ns == first[kept]
-    run(out, image=str(mixed / "both"), seed=1)
-    assert len(list(out.glob("*.nii.gz"))) == 4  # another option, another result: none is overwritten
-    assert kept.stat().st_mtime_ns == first[kept]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(out, image=str(mixed / "both"), slice_spacing=2.0)
+    assert len(list(out.glob("*.nii.gz"))) == 2
+    assert read_image(kept).voxels.shape[2] == 5
+    assert caplog.text.count("made with other options or of another file: it is overwritten") == 2
 
 
 def test_two_regions_and_two_files_of_one_name_do_not_overwrite_each_other(tmp_path):

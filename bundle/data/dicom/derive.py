@@ -49,6 +49,7 @@ _KEPT = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
     "BodyPartExamined",
+    "Laterality",
     "PatientPosition",
     "KVP",
     "ConvolutionKernel",
@@ -166,6 +167,8 @@ def common_attributes(slices: SourceSlices | None, description: str) -> Dataset:
     for name in _TYPE_2:
         if name not in new:
             setattr(new, name, None)
+    if not new.get("BodyPartExamined") and "Laterality" not in new:
+        new.Laterality = None
     for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not new.get(name):
             setattr(new, name, generate_uid())

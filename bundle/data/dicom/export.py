@@ -19,12 +19,15 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from bundle.data.dicom.derive import common_attributes, read_source, tell_derivation
+from bundle.data.dicom.segmentation import highdicom_or_refusal, write_segmentation
 from bundle.data.volume import gaps_in_words
 from bundle.errors import InputError
 from bundle.files import whole_folder
 from bundle.units import whole_hu
 from bundle.version import __version__
 
+SEGMENTATION = "segmentation.dcm"
+PCHIP_IMAGE = "pchip"  # what makes the image under a mask
 PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
 
 
@@ -89,6 +92,22 @@ def write_series(
     return [folder / name for name in names]
 
 
+def check_dicom_output(shape_method: bool) -> None:
+    """Refuse what can't be written as DICOM, before anything is computed.
+
+    Args:
+        shape_method: whether a mask is to be written.
+
+    Raises:
+        InputError: a mask is to be written, and highdicom is not installed.
+
+    Example:
+        >>> check_dicom_output(False)
+    """
+    if shape_method:
+        highdicom_or_refusal()
+
+
 def check_empty_folder(folder: str | Path) -> Path:
     """The folder, if a series can be written to it.
 
@@ -132,13 +151,16 @@ def _slice(common: Dataset, z: int, place: np.ndarray) -> FileDataset:
 class SaveDicomSeriesd(MapTransform):
     """Write a dense volume as a DICOM series; see :func:`write_series`. The data pass through.
 
+    A mask is written as ``segmentation.dcm``, a DICOM SEG, beside the series of the image under it,
+    ``meta["dense_image"]``, to which it refers.
+
     Args:
         keys: of MetaTensors (1, X, Y, Z), HU, whose ``dicom_files`` are the source, where it is DICOM.
         folder: where to, for data without a ``dicom_output`` of their own.
         method: how the slices between were made, for the description.
 
     Raises:
-        InputError: when called: see :func:`write_series`; or the volume is a mask.
+        InputError: when called: see :func:`write_series`; a mask without an image, or without highdicom.
 
     Example:
         >>> SaveDicomSeriesd("pred", "dense", method="cubic").method
@@ -156,25 +178,28 @@ class SaveDicomSeriesd(MapTransform):
         """Write every key."""
         for key in self.key_iterator(dict(data)):
             volume = data[key]
-            if volume.meta.get("content") == "mask":
-                raise InputError(
-                    f"--method {self.method} gives a mask, which is no CT series: leave out --dicom_output"
-                )
+            mask = volume.meta.get("content") == "mask"
+            image = volume.meta.get("dense_image") if mask else volume[0].numpy()
+            if image is None:
+                raise InputError(f"--method {self.method} gives a mask, and there is no image to lay it on")
             files = str(volume.meta.get("dicom_files") or "").splitlines()
             affine = np.asarray(volume.affine, dtype=float).reshape(4, 4)
             spacing = float(np.linalg.norm(affine[:3, 2]))
             kept = ", which are unchanged where planes coincide" if volume.meta.get("observed_kept", True) else ""
-            write_series(
+            method = PCHIP_IMAGE if mask else str(volume.meta.get("method") or self.method)
+            made = write_series(
                 data.get("dicom_output") or self.folder,
-                volume[0].numpy(),
+                np.asarray(image),
                 affine,
                 source=files or None,
                 padding_hu=volume.meta.get("padding_hu"),
-                description=f"{self.method} {spacing:.3g} mm, derived",
-                derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {self.method} from "
-                f"{_told(volume)}{kept}. "
+                description=f"{method} {spacing:.3g} mm, derived",
+                derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {method} from {_told(volume)}{kept}. "
                 f"lung_nodule_ct_reconstruction {__version__}, research only.",
             )
+            if mask and volume.any():
+                labels = volume[0].numpy().astype(np.uint16)
+                write_segmentation(made[0].parent / SEGMENTATION, labels, made, self.method)
         return dict(data)
 
 

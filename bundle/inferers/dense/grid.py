@@ -32,3 +32,18 @@ def dense_targets(positions: np.ndarray, slice_spacing: float) -> np.ndarray:
     targets = positions[0] + np.arange(count) * float(slice_spacing)
     index = observed_index(positions, targets)
     return np.where(index >= 0, positions[index], targets)
+
+
+def checked_thickness(thickness_mm: object) -> float:
+    """A thickness of slices as a number of mm.
+
+    Raises:
+        InputError: no number from 0 up.
+
+    Example:
+        >>> checked_thickness(5)
+        5.0
+    """
+    if isinstance(thickness_mm, bool) or not isinstance(thickness_mm, int | float) or not 0 <= thickness_mm < np.inf:
+        raise InputError(f"thickness_mm is {thickness_mm!r}, expected mm, 0 or more")
+    return float(thickness_mm)

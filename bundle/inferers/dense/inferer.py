@@ -26,13 +26,14 @@ from bundle.data.notes import notes_of
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
+from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
-from bundle.inferers.dense.grid import dense_targets
+from bundle.inferers.dense.grid import checked_thickness, dense_targets
 from bundle.inferers.dense.range import filled, outside_window
 from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
-from bundle.inferers.interpolation.splines import nearest_weights
+from bundle.inferers.interpolation.splines import PchipInferer, nearest_weights
 from bundle.inferers.masks.parts import carry_parts, sizes_of
 from bundle.inferers.names import chosen_names
 from bundle.progress import Progress, ProgressBars
@@ -47,7 +48,7 @@ class DenseInferer(Inferer):
 
     Args:
         methods: what can be chosen from, by name: inferers, or what makes one when it is wanted.
-        method: name of the chosen one.
+        method: name of the chosen one, or ``"auto"``: see :mod:`bundle.inferers.dense.auto`.
         slice_spacing: mm between the new slices; None: the pixel spacing along x.
         seed: of whatever is random in the method.
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
@@ -60,6 +61,9 @@ class DenseInferer(Inferer):
         from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
             one, seeded.
         progress: show a progress bar.
+        thickness_mm: of the slices, over which each is an average, of methods that reckon with it; None: as
+            ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
+        with_image: a shape method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
 
     Attributes:
         on_progress: told how many tiles are done, in parts too while a method is fitted to one; None: the bar is.
@@ -85,6 +89,8 @@ class DenseInferer(Inferer):
         from_network: bool = False,
         progress: bool = True,
         calibration: str | None = None,
+        thickness_mm: float | None = None,
+        with_image: bool = False,
     ) -> None:
         self.methods = methods
         self.method = method
@@ -95,6 +101,8 @@ class DenseInferer(Inferer):
         self.keep_observed = keep_observed
         self.from_network = from_network
         self.progress = progress
+        self.thickness_mm = thickness_mm
+        self.with_image = with_image
         self.calibration = calibration
         self.on_progress: Progress | None = None
         self.notes: list[str] = []
@@ -118,17 +126,12 @@ class DenseInferer(Inferer):
             InputError: an unknown method, a spacing of 0 or less, no affine, another number of axes, fewer than two
                 slices, or a mask method without a mask.
         """
-        name = chosen_names([self.method], list(self.methods), "method")[0]
-        made = self.methods[name]
-        method = made if isinstance(made, SliceInferer) else made()
-        if self.calibration is not None:
-            method.calibration = read_calibrations(self.calibration).get(name, method.calibration)
         if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
             raise InputError(
                 f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} can't be made dense: "
                 "expected a MetaTensor (B, 1, X, Y, K), whose affine says where the slices are"
             )
-        results = [self._one(item_of(inputs, i), method, name, network) for i in range(len(inputs))]
+        results = [self._one(item_of(inputs, i), network) for i in range(len(inputs))]
         affines = [result.affine for result in results]
         if len({tuple(r.shape) for r in results}) > 1:
             raise InputError("volumes of different spacing can't be one batch: use a batch size of 1")
@@ -142,7 +145,19 @@ class DenseInferer(Inferer):
         out.is_batch = batched
         return out
 
-    def _one(self, volume: MetaTensor, method: SliceInferer, name: str, network: Any) -> MetaTensor:
+    def _chosen(self, observed: ObservedSlices) -> tuple[str, SliceInferer]:
+        """The method by its name, with its calibration."""
+        name = chosen_names([self.method], [AUTO, *self.methods], "method")[0]
+        if name == AUTO:
+            name, reason = choose(self.methods, observed)
+            self._note([reason])
+        made = self.methods[name]
+        method = made if isinstance(made, SliceInferer) else made()
+        if self.calibration is not None:
+            method.calibration = read_calibrations(self.calibration).get(name, method.calibration)
+        return name, method
+
+    def _one(self, volume: MetaTensor, network: Any) -> MetaTensor:
         """(C, X, Y, K) to (1, X, Y, Z)."""
         affine = volume.affine.double().cpu().numpy()
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -150,7 +165,10 @@ class DenseInferer(Inferer):
         positions = slice_positions(volume)
         template = ObservedSlices(None, None, positions, positions, (float(spacing[0]), float(spacing[1])), self.seed)
         targets = dense_targets(positions, step)
-        template = dataclasses.replace(template, targets=targets)
+        thickness = volume.meta.get("slice_thickness", 0.0) if self.thickness_mm is None else self.thickness_mm
+        template = dataclasses.replace(template, targets=targets, thickness_mm=checked_thickness(thickness))
+        self.notes = []
+        name, method = self._chosen(template)
         log.info(
             "%s: %d slices %s mm apart to %d at %.4g mm",
             name,
@@ -163,14 +181,15 @@ class DenseInferer(Inferer):
         if method.kind == "mask" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         padding = volume.meta.get("padding_hu")
-        self.notes, error = [], None
+        kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
+        error, image = None, None
         if method.kind == "mask":
             if method.reads_image:
                 template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
             dense = self._carried(data[1], template, method, name)
+            image = self._image(data[0], template, kept, padding) if self.with_image else None
         else:
             dense, error = self._tiled(data[0], template, method, name, network, padding)
-            kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
             if not self.keep_observed:
                 without_seams(dense, observed_index(positions, targets) >= 0)
             _finish(dense, data[0], kept, nearest_weights(positions, targets).argmax(axis=1), padding)
@@ -180,6 +199,7 @@ class DenseInferer(Inferer):
         new = affine.copy()
         new[:3, 2] *= step / spacing[2]
         meta = {
+            "method": name,
             "content": "hu" if method.kind == "image" else "mask",
             "slice_positions": targets,
             "observed_positions": positions,
@@ -188,7 +208,7 @@ class DenseInferer(Inferer):
             "original_affine": new,
             "notes": "\n".join(dict.fromkeys([*notes_of(volume), *self.notes])),
             "nodules": json.dumps(sizes_of(dense, [*spacing[:2], step]) if method.kind == "mask" else None),
-        } | ({} if error is None else {"expected_error": error})
+        } | {key: value for key, value in (("expected_error", error), ("dense_image", image)) if value is not None}
         return MetaTensor(torch.from_numpy(dense)[None], affine=torch.from_numpy(new), meta=meta)
 
     def _carried(self, labels: np.ndarray, template: ObservedSlices, method: SliceInferer, name: str) -> np.ndarray:
@@ -205,6 +225,12 @@ class DenseInferer(Inferer):
             made = carry_parts(labels, template.spacing, carry)
             told(1, 1, "")
         return made.astype(np.float32)
+
+    def _image(self, hu: np.ndarray, template: ObservedSlices, kept: np.ndarray, padding: float | None) -> np.ndarray:
+        """The brightness under a mask, (X, Y, Z) HU, by PCHIP."""
+        image, _ = self._tiled(hu, template, PchipInferer(), "pchip", None, padding)
+        _finish(image, hu, kept, nearest_weights(template.positions, template.targets).argmax(axis=1), padding)
+        return image
 
     def _note(self, notes: Sequence[str]) -> None:
         for note in notes:

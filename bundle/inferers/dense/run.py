@@ -19,6 +19,8 @@ from typing import Any
 from monai.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from bundle.data import check_empty_folder
+from bundle.data.dicom.export import SEGMENTATION
 from bundle.data.notes import notes_of
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
@@ -28,6 +30,8 @@ from bundle.version import __version__
 
 log = logging.getLogger(__name__)
 
+# options by which two results of one scan are two regions, not one made anew
+_REGION = ("center", "center_unit", "size_mm", "margin_mm", "segment")
 COLUMNS = ("input", "output", "method", "notes", "seconds")
 
 
@@ -40,8 +44,12 @@ def identity(scan: Any, options: Mapping[str, Any]) -> str:
     """
     paths: Iterable[Any] = scan.files if isinstance(scan, DicomSeries) else [scan]
     inputs = [_state(path) for path in [*paths, *(value for value in options.values() if isinstance(value, Path))]]
-    text = json.dumps([inputs, options, __version__], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return _digest([inputs, options, __version__])
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _state(path: Any) -> list[Any]:
@@ -122,14 +130,25 @@ class ScanRun:
 
     def _one(self, scan: Mapping[str, Any], several: bool) -> dict[str, Any]:
         """The record of one scan, which is computed if there is none."""
-        key = identity(scan["image"], {**self.options, "mask": _path(scan.get("mask"))})
-        name, record = self._name(f"{scan['name']}_dense_{self.options['method']}", key)
-        if record.get("whole"):
-            log.info("%s is there already", self.folder / record["output"])
-            return record
-        self._write(name, {"key": key, "input": str(scan["image"]), "whole": False})
-        started = time.perf_counter()
+        mask = _path(scan.get("mask"))
+        key = identity(scan["image"], {**self.options, "mask": mask})
+        region = {name: self.options.get(name) for name in _REGION} | {"mask": str(mask)}
+        place = _digest([str(Path(str(scan["image"])).absolute()), getattr(scan["image"], "name", ""), region])
+        name, record = self._name(f"{scan['name']}_dense_{self.options['method']}", place)
         dicom = None if self.dicom_output is None else self.dicom_output / name if several else self.dicom_output
+        if record.get("key") == key and record.get("whole"):
+            if record.get("files") == self._files(name):
+                log.info("%s is there already", self.folder / record["output"])
+                return record
+            log.warning("%s was damaged, changed or moved: it is made anew", self.folder / record["output"])
+        elif record.get("whole"):
+            log.info("%s was made with other options or of another file: it is overwritten", name)
+        if dicom is not None:
+            if record.get("key") == key:
+                _clear(dicom)  # of this very result, which a killed run did not finish
+            check_empty_folder(dicom)
+        started = time.perf_counter()
+        self._write(name, {"key": key, "place": place, "input": str(scan["image"]), "whole": False})
         item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
         self.evaluator.state.output = None  # each scan has the memory to itself
         try:
@@ -139,12 +158,16 @@ class ScanRun:
             self.evaluator.state.epoch_length = 1
             self.evaluator.run()
         except BaseException:
-            (self.folder / f"{name}.json").unlink(missing_ok=True)
+            if record.get("whole"):
+                self._write(name, record)
+            else:
+                (self.folder / f"{name}.json").unlink(missing_ok=True)
             raise
         pred = self.evaluator.state.output[0]["pred"]
         meta = pred.meta
         record = {
             "key": key,
+            "place": place,
             "input": str(scan["image"]),
             "output": f"{name}{self.suffix}",
             "dicom": None if dicom is None else str(dicom),
@@ -161,19 +184,15 @@ class ScanRun:
         self._write(name, record)
         return record
 
-    def _name(self, name: str, key: str) -> tuple[str, dict[str, Any]]:
-        """A name that no other result has, and the record there is under it."""
-        for candidate in (name, f"{name}-{key[:8]}"):
+    def _name(self, name: str, place: str) -> tuple[str, dict[str, Any]]:
+        """A name that no result of another scan or region has, and the record there is under it."""
+        for candidate in (name, f"{name}-{place[:8]}"):
             record = _read(self.folder / f"{candidate}.json")
-            volume = self.folder / f"{candidate}{self.suffix}"
-            if record.get("key") == key:
-                if record.get("whole") and record.get("files") != self._files(candidate):
-                    log.warning("%s was damaged, changed or moved: it is made anew", volume)
-                    record = {}
+            if record.get("place") == place:
                 return candidate, record
-            if not record and not volume.exists():
+            if not record and not (self.folder / f"{candidate}{self.suffix}").exists():
                 return candidate, {}
-        return f"{name}-{key[:8]}", {}
+        return f"{name}-{place[:8]}", {}
 
     def _files(self, name: str) -> dict[str, str]:
         """Hashes of a result's files."""
@@ -189,6 +208,12 @@ class ScanRun:
         rows = [{**record, "notes": "; ".join(record["notes"])} for record in records if record.get("whole")]
         write_text(self.folder / "results.csv", _table(COLUMNS, rows))
         write_text(self.folder / "failures.csv", _table(("input", "reason"), failures))
+
+
+def _clear(folder: Path) -> None:
+    """Delete the DICOM files that this program writes into a folder."""
+    for file in [*folder.glob("IM[0-9]*.dcm"), folder / SEGMENTATION]:
+        file.unlink(missing_ok=True)
 
 
 def _path(value: Any) -> Path | None:

@@ -148,7 +148,7 @@ class PriorInferer(SliceInferer):
         return Reconstruction(
             image=whole,
             error=self.expected_error(error, observed, whole),
-            notes=self._notes(observed),
+            notes=self.outside(observed),
         )
 
     def unclipped(self) -> PriorInferer:
@@ -157,7 +157,7 @@ class PriorInferer(SliceInferer):
         free.normalised = False
         return free
 
-    def _notes(self, observed: ObservedSlices) -> list[str]:
+    def outside(self, observed: ObservedSlices) -> list[str]:
         """A sentence for each side of the geometry that the weights have not seen."""
         sides = {
             "gaps between observed slices": (np.diff(observed.positions), self.gaps_mm),
