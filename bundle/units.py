@@ -22,7 +22,7 @@ def to_array(data: Any) -> np.ndarray:
 
 
 def likely_unit(low: float, high: float) -> str:
-    """What CT brightness of a range looks like, and how to get to 0 to 1 from there.
+    """What CT intensity of a range looks like, and how to get to 0 to 1 from there.
 
     Args:
         low: least value.
@@ -37,7 +37,7 @@ def likely_unit(low: float, high: float) -> str:
     if low >= -1 - FAR / 2 and high <= 1 + FAR:
         return "a range of -1 to 1: give (values + 1) / 2, if -1 and 1 are -1000 and 400 HU"
     if low >= -20 and high <= 20 and low < -FAR:
-        return "standardised brightness (mean 0, sd 1): undo that, then give bundle.transforms.to_unit of HU"
+        return "standardised intensity (mean 0, sd 1): undo that, then give bundle.transforms.to_unit of HU"
     if low < -FAR:
         return "HU: give bundle.transforms.to_unit of it"
     if high <= 100:
@@ -48,7 +48,7 @@ def likely_unit(low: float, high: float) -> str:
 
 
 def check_unit(name: str, volume: Any) -> None:
-    """Refuse brightness that is far from normalised.
+    """Refuse intensity that is far from normalised.
 
     Args:
         name: of the volume, for the message.
@@ -63,13 +63,13 @@ def check_unit(name: str, volume: Any) -> None:
     low, high = _range(volume)
     if low < -FAR or high > 1 + FAR:
         raise InputError(
-            f"{name} has values from {low:.4g} to {high:.4g}, expected normalised brightness, 0 to 1: "
+            f"{name} has values from {low:.4g} to {high:.4g}, expected normalised intensity, 0 to 1: "
             f"it looks like {likely_unit(low, high)}"
         )
 
 
 def refuse_normalised(name: str, volume: Any) -> None:
-    """Refuse normalised brightness where HU are expected.
+    """Refuse normalised intensity where HU are expected.
 
     Args:
         name: of the volume, for the message.
@@ -84,7 +84,7 @@ def refuse_normalised(name: str, volume: Any) -> None:
     low, high = _range(volume)
     if -FAR <= low < high <= 1 + FAR:
         raise InputError(
-            f"{name} has values from {low:.4g} to {high:.4g}, expected HU: it looks like normalised brightness: give "
+            f"{name} has values from {low:.4g} to {high:.4g}, expected HU: it looks like normalised intensity: give "
             "bundle.transforms.to_hu of it"
         )
 

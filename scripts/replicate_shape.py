@@ -33,11 +33,11 @@ PAPER = {"dsc": 0.837, "dsc_sd": 0.061, "hd_mm": 1.98, "hd_mm_sd": 0.55, "arve":
 METRICS = ("dsc", "hd_mm", "arve")
 
 
-def _evaluator(shape_stack: bool, truth_beyond: bool, convention: str) -> NoduleEvaluator:
+def _evaluator(mask_stack: bool, truth_beyond: bool, convention: str) -> NoduleEvaluator:
     return NoduleEvaluator(
         radiometric={},
         geometric={"dsc": DiceScore(), "hd_mm": HausdorffMM(), "arve": VolumeError()},
-        shape_stack=shape_stack,
+        mask_stack=mask_stack,
         truth_beyond=truth_beyond,
         spacing_convention=convention,  # type: ignore[arg-type]
     )
@@ -55,7 +55,7 @@ def published(cluster: LidcCluster, mask: np.ndarray) -> dict[str, float]:
     """
     margin = published_margin(cluster.spacing, cluster.slice_thickness)
     crop = np.pad(mask, [(int(width), int(width)) for width in margin])
-    evaluator = _evaluator(shape_stack=True, truth_beyond=True, convention="thickness_on_rows")
+    evaluator = _evaluator(mask_stack=True, truth_beyond=True, convention="thickness_on_rows")
     slices = {"dsc": "unobserved", "hd_mm": "unobserved", "arve": "unobserved"}
     return _measure(crop, 1, observed_indices(crop.shape[1], STRIDE), cluster, evaluator, slices)
 
@@ -80,7 +80,7 @@ def axial(
     below = min(int(margin[2]), origin_z)
     above = min(int(margin[2]), len(cluster.slice_positions) - origin_z - mask.shape[2])
     crop = np.pad(mask, [(int(margin[0]),) * 2, (int(margin[1]),) * 2, (below, above)])
-    evaluator = _evaluator(shape_stack=False, truth_beyond=False, convention="voxel")
+    evaluator = _evaluator(mask_stack=False, truth_beyond=False, convention="voxel")
     slices = {"dsc": "unobserved", "hd_mm": "all", "arve": "unobserved"}
     return _measure(crop, 2, observed_indices(crop.shape[2], STRIDE, offset), cluster, evaluator, slices, method)
 

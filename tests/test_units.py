@@ -48,7 +48,7 @@ INFERERS = [NearestInferer, LinearInferer, CubicInferer, FlowInferer, KrigingInf
 
 
 @pytest.mark.parametrize(("unit", "volume"), OTHER_UNITS.items())
-def test_another_unit_is_named_by_all_that_take_brightness(unit, volume):
+def test_another_unit_is_named_by_all_that_take_intensity(unit, volume):
     for function in FUNCTIONS:
         for pair in ((volume, UNIT), (UNIT, volume), (volume, volume)):
             with pytest.raises(InputError, match=unit):
@@ -82,7 +82,7 @@ def test_another_unit_is_measured_where_it_is_asked_for():
 
 
 @given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.sampled_from(["f2", "f4", "f8"]))
-def test_brightness_a_little_outside_of_the_window_is_taken(low, high, kind):
+def test_intensity_a_little_outside_of_the_window_is_taken(low, high, kind):
     volume = np.array([low, high]).astype(kind).clip(-0.5, 1.5)
     check_unit("it", volume)
     assert mae(volume, volume) == 0
@@ -92,7 +92,7 @@ def test_brightness_a_little_outside_of_the_window_is_taken(low, high, kind):
 def test_one_value_far_outside_is_enough_and_nan_hides_none(value, as_tensor):
     volume = np.full(9, 0.5)
     volume[3], volume[5] = value, np.nan
-    with pytest.raises(InputError, match="expected normalised brightness"):
+    with pytest.raises(InputError, match="expected normalised intensity"):
         check_unit("it", torch.from_numpy(volume) if as_tensor else volume)
 
 

@@ -29,7 +29,7 @@ MOST_VOXELS = 200_000  # of each slice set, to compare by
 SHIFTS = (-2, -1, 1, 2)
 PLAUSIBLE_HU = (-1200.0, 3200.0)
 UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "normalised brightness (0 to 1)": to_hu,
+    "normalised intensity (0 to 1)": to_hu,
     "8 bit (0 to 255)": lambda v: to_hu(v / 255),
     "per cent (0 to 100)": lambda v: to_hu(v / 100),
     "a range of -1 to 1": lambda v: to_hu((v + 1) / 2),

@@ -1,4 +1,4 @@
-"""Metrics of brightness, shape, texture and uncertainty, built on monai.metrics; nan and empty masks spelled out."""
+"""Metrics of intensity, shape, texture and uncertainty, built on monai.metrics; nan and empty masks spelled out."""
 
 from bundle.metrics.base import VolumeMetric
 from bundle.metrics.evaluator import NoduleEvaluator

@@ -1,12 +1,12 @@
 """Measure one reconstruction of one nodule: every row that it adds to ``metrics.csv``.
 
-Density methods, which give normalised brightness, are measured radiometrically, and geometrically by thresholding
+Image methods, which give normalised intensity, are measured radiometrically, and geometrically by thresholding
 them in HU within the true mask dilated by 3 mm; mask methods, which give a mask, only geometrically, with no
 threshold.
 
 The defaults are the protocol of the paper's text. Its author's code measures otherwise in five points, each
-of which is an option of :class:`NoduleEvaluator` here: ``brightness_range``, ``density_slices``,
-``spacing_convention``, ``shape_stack`` and ``truth_beyond``.
+of which is an option of :class:`NoduleEvaluator` here: ``intensity_range``, ``image_slices``,
+``spacing_convention``, ``mask_stack`` and ``truth_beyond``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bundle.metrics.table import build_metrics
 from bundle.metrics.truth import Truth
 from bundle.transforms.hu import exact_hu, to_unit
 
-BrightnessRange = Literal["window", "truth"]
+IntensityRange = Literal["window", "truth"]
 SpacingConvention = Literal["voxel", "thickness_on_rows"]
 RADIOMETRIC_SLICES = ("unobserved", "interpolated")
 GEOMETRIC_SLICES = ("unobserved", "interpolated", "all")
@@ -37,7 +37,7 @@ class NoduleEvaluator:
     """Measure reconstructions with a given set of metrics; every part comes from the configuration.
 
     Args:
-        radiometric: metrics of brightness by their name in the file, e.g. ``{"mae": RegionMAE()}``; None: those of
+        radiometric: metrics of intensity by their name in the file, e.g. ``{"mae": RegionMAE()}``; None: those of
             :mod:`bundle.metrics.table`.
         geometric: metrics of shape by their name, e.g. ``{"dsc": DiceScore(), "hd_mm": HausdorffMM()}``; None: as
             above. Those that need the whole volume are measured on all slices only.
@@ -45,16 +45,16 @@ class NoduleEvaluator:
         roi_margin_mm: radius of the ball that the true mask is dilated by, to threshold within.
         hu_decimals: HU are rounded to so many decimals before a threshold, so that a voxel exactly at it is
             not decided by floating-point noise.
-        brightness_range: what the radiometric metrics call 1. "window": the HU window; the truth is clipped
+        intensity_range: what the radiometric metrics call 1. "window": the HU window; the truth is clipped
             to it. "truth" (published): the range of the truth over the very voxels measured, for each region
             its own; the truth isn't clipped, while reconstructions are.
-        density_slices: (axis, stride) or None. None: image methods are measured on the slices that were
+        image_slices: (axis, stride) or None. None: image methods are measured on the slices that were
             left out. (2, 5) (published): on the axial slices that are no multiple of 5, whichever axis was
             decimated.
         spacing_convention: "voxel": the spacing of the volume. "thickness_on_rows" (published): in all that
             is in mm, the nominal slice thickness stands for the spacing of rows (y), the pixel spacing for
             that of slices.
-        shape_stack: whether mask methods are measured, also by the metrics that need the whole volume, on
+        mask_stack: whether mask methods are measured, also by the metrics that need the whole volume, on
             the unobserved slices stacked without the gaps between them (published).
         truth_beyond: whether mask methods are given the truth beyond the last observed slice (published).
 
@@ -75,14 +75,14 @@ class NoduleEvaluator:
         thresholds: Sequence[float] = (-500, -450, -400, -350, -300),
         roi_margin_mm: float = 3.0,
         hu_decimals: int = 3,
-        brightness_range: BrightnessRange = "window",
-        density_slices: tuple[int, int] | None = None,
+        intensity_range: IntensityRange = "window",
+        image_slices: tuple[int, int] | None = None,
         spacing_convention: SpacingConvention = "voxel",
-        shape_stack: bool = False,
+        mask_stack: bool = False,
         truth_beyond: bool = False,
     ) -> None:
         for name, value, known in (
-            ("brightness_range", brightness_range, get_args(BrightnessRange)),
+            ("intensity_range", intensity_range, get_args(IntensityRange)),
             ("spacing_convention", spacing_convention, get_args(SpacingConvention)),
         ):
             if value not in known:
@@ -92,10 +92,10 @@ class NoduleEvaluator:
         self.thresholds = tuple(thresholds)
         self.roi_margin_mm = roi_margin_mm
         self.hu_decimals = hu_decimals
-        self.brightness_range = brightness_range
-        self.density_slices = density_slices
+        self.intensity_range = intensity_range
+        self.image_slices = image_slices
         self.spacing_convention = spacing_convention
-        self.shape_stack = shape_stack
+        self.mask_stack = mask_stack
         self.truth_beyond = truth_beyond
 
     def rows(self, truth: Truth, image: np.ndarray | None = None, mask: np.ndarray | None = None) -> list[Row]:
@@ -112,15 +112,15 @@ class NoduleEvaluator:
 
         Raises:
             InputError: no reconstruction at all, a shape other than the truth's, voxels that aren't finite, or
-                brightness far outside of 0 to 1.
+                intensity far outside of 0 to 1.
         """
         if image is None and mask is None:
             raise InputError("there is neither a reconstructed image nor a mask to measure")
         rows: list[Row] = []
         if image is not None:
-            rows += self._density_rows(truth, truth.image(image))
+            rows += self._image_rows(truth, truth.image(image))
         if mask is not None:
-            rows += self._shape_rows(truth, truth.volume("reconstructed mask", mask) > 0)
+            rows += self._mask_rows(truth, truth.volume("reconstructed mask", mask) > 0)
         return rows
 
     def expected_rows(self, kind: Literal["image", "mask"]) -> list[Row]:
@@ -144,16 +144,16 @@ class NoduleEvaluator:
         hu = exact_hu(image, self.hu_decimals)
         return {threshold: threshold_mask(hu, threshold, roi) for threshold in self.thresholds}
 
-    def _density_rows(self, truth: Truth, image: np.ndarray) -> list[Row]:
+    def _image_rows(self, truth: Truth, image: np.ndarray) -> list[Row]:
         masks = self.masks(truth, image)
-        if self.density_slices is not None:
-            axis, stride = self.density_slices
+        if self.image_slices is not None:
+            axis, stride = self.image_slices
             truth = dataclasses.replace(truth, axis=axis, observed=np.arange(0, truth.hu.shape[axis], stride))
 
         @lru_cache(maxsize=1)  # places follow each other region by region
         def volumes(slices: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             region = truth.region(slices, name)
-            return (*self._brightness(image, truth.hu, region), region)
+            return (*self._intensity(image, truth.hu, region), region)
 
         def value(slices: str, region: str, _: float | None, name: str) -> float:
             return self.radiometric[name].measure(*volumes(slices, region))
@@ -163,7 +163,7 @@ class NoduleEvaluator:
             rows += self._geometric_rows(truth, predicted, threshold)
         return rows
 
-    def _shape_rows(self, truth: Truth, predicted: np.ndarray) -> list[Row]:
+    def _mask_rows(self, truth: Truth, predicted: np.ndarray) -> list[Row]:
         observed = np.flatnonzero(~truth.slice_sets["unobserved"])
         if self.truth_beyond and len(observed):
             after = np.arange(predicted.shape[truth.axis]) > observed[-1]
@@ -181,16 +181,16 @@ class NoduleEvaluator:
         return filled(self._geometric_places(threshold), value)
 
     def _geometric_places(self, threshold: float | None) -> list[Place]:
-        whole = ("unobserved", "all") if self.shape_stack and threshold is None else ("all",)
+        whole = ("unobserved", "all") if self.mask_stack and threshold is None else ("all",)
         return [
             (slices, "roi", threshold, name)
             for name, metric in self.geometric.items()
             for slices in (whole if metric.whole_volume else GEOMETRIC_SLICES)
         ]
 
-    def _brightness(self, image: np.ndarray, hu: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _intensity(self, image: np.ndarray, hu: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The reconstruction and the truth on the scale that the radiometric metrics call 0 to 1, float64."""
-        if self.brightness_range == "window":
+        if self.intensity_range == "window":
             return image.astype(np.float64), to_unit(hu.astype(np.float64))
         inside = hu[region].astype(np.float64)
         low, high = (inside.min(), inside.max()) if inside.size else (np.nan, np.nan)

@@ -142,7 +142,7 @@ def threshold_mask(hu: np.ndarray, threshold: float, roi: np.ndarray) -> np.ndar
     """Voxels of the region of interest that are brighter than a threshold.
 
     Args:
-        hu: brightness in HU.
+        hu: intensity in HU.
         threshold: HU; a voxel exactly at it is outside.
         roi: bool, the same shape.
 

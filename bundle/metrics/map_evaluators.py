@@ -66,7 +66,7 @@ class TextureEvaluator:
             the rows of :meth:`expected_rows`, with values; nan where undefined: no voxels, or all alike.
 
         Raises:
-            InputError: a shape other than the truth's, voxels that aren't finite, or brightness far outside of 0 to 1.
+            InputError: a shape other than the truth's, voxels that aren't finite, or intensity far outside of 0 to 1.
         """
         unit = truth.image(image)
         return self._rows(truth, exact_hu(unit, self.hu_decimals))
@@ -153,7 +153,7 @@ class UncertaintyEvaluator:
             a row for each set of slices, region and metric; nan where undefined: no voxels, or all alike.
 
         Raises:
-            InputError: a shape other than the truth's, voxels that aren't finite, brightness far outside of 0 to 1, or
+            InputError: a shape other than the truth's, voxels that aren't finite, intensity far outside of 0 to 1, or
                 a negative error.
         """
         prediction = to_hu(truth.image(image).astype(np.float64))

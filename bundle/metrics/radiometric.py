@@ -1,6 +1,6 @@
-"""How far the reconstructed brightness is from the truth: MAE, RMSE, PSNR and SSIM over a region.
+"""How far the reconstructed intensity is from the truth: MAE, RMSE, PSNR and SSIM over a region.
 
-Vocabulary: brightness is *normalised*, so that 1 is the full range of the HU window. Errors are *pooled*:
+Vocabulary: intensity is *normalised*, so that 1 is the full range of the HU window. Errors are *pooled*:
 every voxel of the region counts once, whatever slice it is in. Everything is
 computed in float64.
 """
@@ -23,13 +23,13 @@ def mae(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = N
     """Mean absolute error over the voxels of a region.
 
     Args:
-        prediction: normalised brightness, any shape.
+        prediction: normalised intensity, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
-        normalised: whether brightness far outside of 0 to 1 is refused; False: any unit, which the result then has.
+        normalised: whether intensity far outside of 0 to 1 is refused; False: any unit, which the result then has.
 
     Returns:
-        normalised brightness; nan if the region is empty or holds a nan voxel.
+        normalised intensity; nan if the region is empty or holds a nan voxel.
 
     Raises:
         InputError: shapes that differ, or another unit.
@@ -45,13 +45,13 @@ def rmse(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray | None = 
     """Root of the mean squared error over the voxels of a region.
 
     Args:
-        prediction: normalised brightness, any shape.
+        prediction: normalised intensity, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
         normalised: see :func:`mae`.
 
     Returns:
-        normalised brightness; nan if the region is empty or holds a nan voxel.
+        normalised intensity; nan if the region is empty or holds a nan voxel.
 
     Raises:
         InputError: as :func:`mae`.
@@ -73,7 +73,7 @@ def psnr(
     """Peak signal-to-noise ratio over the voxels of a region, ``20 log10(max_value / rmse)``.
 
     Args:
-        prediction: normalised brightness, any shape.
+        prediction: normalised intensity, any shape.
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
         max_value: the peak: of another unit, its range.
@@ -107,7 +107,7 @@ class RegionMetric(VolumeMetric):
         """Measure a batch and keep the values for ``aggregate()``.
 
         Args:
-            y_pred: (B, C, X, Y, Z) normalised brightness.
+            y_pred: (B, C, X, Y, Z) normalised intensity.
             y: the same shape.
             region: (B, C or 1, X, Y, Z), > 0 is inside; None: every voxel.
 
@@ -122,8 +122,8 @@ class RegionMetric(VolumeMetric):
         return self._compute_volumes(y_pred, y, None if region is None else region > 0)
 
 
-class BrightnessMetric(RegionMetric):
-    """Base of the metrics of normalised brightness; as a MONAI metric it refuses what is far outside of 0 to 1.
+class IntensityMetric(RegionMetric):
+    """Base of the metrics of normalised intensity; as a MONAI metric it refuses what is far outside of 0 to 1.
 
     :meth:`measure` takes any unit: the evaluator, which calls it, has looked at the volumes itself.
 
@@ -145,7 +145,7 @@ class BrightnessMetric(RegionMetric):
         return super()._compute_tensor(y_pred, y, region)
 
 
-class RegionMAE(BrightnessMetric):
+class RegionMAE(IntensityMetric):
     """:func:`mae` as a MONAI metric.
 
     Example:
@@ -158,7 +158,7 @@ class RegionMAE(BrightnessMetric):
         return mae(prediction, truth, option, normalised=False)
 
 
-class RegionRMSE(BrightnessMetric):
+class RegionRMSE(IntensityMetric):
     """:func:`rmse` as a MONAI metric.
 
     Example:
@@ -171,12 +171,12 @@ class RegionRMSE(BrightnessMetric):
         return rmse(prediction, truth, option, normalised=False)
 
 
-class RegionPSNR(BrightnessMetric):
+class RegionPSNR(IntensityMetric):
     """:func:`psnr` as a MONAI metric.
 
     Args:
         max_value: the peak.
-        kwargs: see :class:`BrightnessMetric`.
+        kwargs: see :class:`IntensityMetric`.
 
     Example:
         >>> RegionPSNR()(torch.zeros(1, 1, 2, 2, 2), torch.full((1, 1, 2, 2, 2), 1.0)).item()
@@ -192,7 +192,7 @@ class RegionPSNR(BrightnessMetric):
         return psnr(prediction, truth, option, self.max_value, normalised=False)
 
 
-class RegionSSIM(BrightnessMetric):
+class RegionSSIM(IntensityMetric):
     """Mean of the SSIM map over a region; the map itself is made from the whole slices, see :func:`ssim_map`.
 
     Args:
@@ -203,8 +203,8 @@ class RegionSSIM(BrightnessMetric):
         sigma: of the Gaussian, in voxels.
         k1: stabilises the comparison of means.
         k2: stabilises the comparison of variances.
-        max_value: the range of brightness (L).
-        kwargs: see :class:`BrightnessMetric`.
+        max_value: the range of intensity (L).
+        kwargs: see :class:`IntensityMetric`.
 
     Example:
         >>> RegionSSIM()(torch.ones(1, 1, 9, 9, 2), torch.ones(1, 1, 9, 9, 2)).item()

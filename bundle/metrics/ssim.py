@@ -4,7 +4,7 @@ Vocabulary: the *map* has the size of the volume; a region's SSIM is the mean of
 is computed in float64.
 
 MONAI's ``compute_ssim_and_cs`` is not used: it computes in float32, where the variance of flat tissue is lost
-in rounding (up to 1e-3 off on brightness 0.9 with noise 1e-3), and has no value for the 5 voxels along each
+in rounding (up to 1e-3 off on intensity 0.9 with noise 1e-3), and has no value for the 5 voxels along each
 border.
 """
 
@@ -39,15 +39,15 @@ def ssim_map(
     use_sample_covariance=False, full=True)``, which needs 11 voxels.
 
     Args:
-        prediction: normalised brightness (X, Y, Z), or one slice (X, Y).
+        prediction: normalised intensity (X, Y, Z), or one slice (X, Y).
         truth: the same shape.
         axis: the slices are stacked along; not looked at for one slice.
         window: voxels, odd.
         sigma: of the Gaussian, in voxels.
         k1: stabilises the comparison of means.
         k2: stabilises the comparison of variances.
-        max_value: the range of brightness (L).
-        normalised: whether brightness far outside of 0 to 1 is refused; False: any unit of range ``max_value``.
+        max_value: the range of intensity (L).
+        normalised: whether intensity far outside of 0 to 1 is refused; False: any unit of range ``max_value``.
 
     Returns:
         float64 array of the input's shape, in [-1, 1]; nan only where a voxel within the window is nan.
@@ -93,10 +93,10 @@ def folded_ssim(
     that image are hardly neighbours in the body; kept so that the paper's SSIM columns can be recomputed.
 
     Args:
-        prediction: normalised brightness (X, Y, Z).
+        prediction: normalised intensity (X, Y, Z).
         truth: the same shape.
         region: bool, the same shape; None: every voxel.
-        max_value: the range of brightness (L).
+        max_value: the range of intensity (L).
         normalised: see :func:`ssim_map`.
 
     Returns:

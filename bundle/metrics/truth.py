@@ -80,7 +80,7 @@ class Truth:
         """A reconstructed image as an array.
 
         Raises:
-            InputError: as :meth:`volume`, and brightness far outside of 0 to 1.
+            InputError: as :meth:`volume`, and intensity far outside of 0 to 1.
         """
         check_unit("the reconstructed image", image)
         return self.volume("reconstructed image", image)

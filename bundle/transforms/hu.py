@@ -1,6 +1,6 @@
 """The study's HU window, and the way back from it.
 
-*Normalised* brightness is HU clipped to [-1000, 400] and scaled to [0, 1]: 0 is air, 1 is bone. In a
+*Normalised* intensity is HU clipped to [-1000, 400] and scaled to [0, 1]: 0 is air, 1 is bone. In a
 transform chain the window is MONAI's own ``ScaleIntensityRange(d)`` with ``a_min=HU_MIN, a_max=HU_MAX,
 b_min=0, b_max=1, clip=True``; the functions here do the same to plain arrays, and undo it.
 """
@@ -52,11 +52,11 @@ def to_hu(unit: Any) -> Any:
 
 
 def exact_hu(unit: Any, decimals: int = 3) -> np.ndarray:
-    """HU of normalised brightness in float64, rounded so that float32 noise is gone.
+    """HU of normalised intensity in float64, rounded so that float32 noise is gone.
 
     Args:
         unit: array of any shape, normalised.
-        decimals: HU are rounded to; float32 brightness is exact to 1e-4 HU.
+        decimals: HU are rounded to; float32 intensity is exact to 1e-4 HU.
 
     Example:
         >>> exact_hu(np.float32([0.0, 600 / 1400])).tolist()

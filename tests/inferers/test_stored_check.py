@@ -30,7 +30,7 @@ def observed(hu=HU, mask=LOPSIDED, at=AT):
 
 
 WRONG = {
-    "normalised brightness": to_unit(HU),
+    "normalised intensity": to_unit(HU),
     "8 bit": np.rint(255 * to_unit(HU)),
     "per cent": 100 * to_unit(HU),
     "a range of -1 to 1": 2 * to_unit(HU) - 1,
@@ -154,7 +154,7 @@ def test_an_evaluation_refuses_one_notes_one_and_measures_the_others(nodule_fold
     reasons = (tmp_path / "out" / "failures.csv").read_text().splitlines()[1:]
     assert len(reasons) == 1
     assert "unit" in reasons[0]
-    assert "looks like normalised brightness (0 to 1): save HU" in reasons[0]
+    assert "looks like normalised intensity (0 to 1): save HU" in reasons[0]
     psnr = [r["value"] for r in read_rows(tmp_path / "out" / "metrics.csv") if r["metric"] == "psnr"]
     assert sum(np.isnan(psnr)) == 4
     told = capsys.readouterr().out

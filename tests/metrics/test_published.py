@@ -30,10 +30,10 @@ from bundle.transforms import to_unit
 
 SPACING = (0.7, 0.7, 0.5)
 PUBLISHED = {
-    "brightness_range": "truth",
-    "density_slices": (2, 5),
+    "intensity_range": "truth",
+    "image_slices": (2, 5),
     "spacing_convention": "thickness_on_rows",
-    "shape_stack": True,
+    "mask_stack": True,
     "truth_beyond": True,
 }
 
@@ -65,9 +65,9 @@ def _value(rows, slices, region, threshold, metric):
     return found
 
 
-def test_brightness_is_normalised_by_the_range_of_the_truth_measured():
+def test_intensity_is_normalised_by_the_range_of_the_truth_measured():
     hu, mask, image = _nodule()
-    rows = _evaluator(brightness_range="truth").rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
+    rows = _evaluator(intensity_range="truth").rows(Truth(hu, mask, SPACING, [0, 5, 10]), image)
     found = image.astype(float) * 1400 - 1000
     for region in ("global", "tumour"):
         inside = np.zeros(hu.shape, bool)
@@ -82,7 +82,7 @@ def test_brightness_is_normalised_by_the_range_of_the_truth_measured():
 
 def test_a_truth_without_range_is_undefined():
     hu, mask, image = np.full((8, 8, 6), -500.0), np.ones((8, 8, 6), bool), np.full((8, 8, 6), 0.4)
-    rows = _evaluator(brightness_range="truth").rows(Truth(hu, mask, SPACING, [0, 5]), image)
+    rows = _evaluator(intensity_range="truth").rows(Truth(hu, mask, SPACING, [0, 5]), image)
     assert all(math.isnan(row["value"]) for row in rows if row["threshold_hu"] is None)
 
 
@@ -127,7 +127,7 @@ def test_folded_ssim_of_few_voxels(count):
 
 def test_density_methods_can_be_measured_on_other_slices_than_those_left_out():
     hu, mask, image = _nodule()
-    rows = _evaluator(density_slices=(2, 5)).rows(Truth(hu, mask, SPACING, [0, 5, 10, 15, 20], axis=1), image)
+    rows = _evaluator(image_slices=(2, 5)).rows(Truth(hu, mask, SPACING, [0, 5, 10, 15, 20], axis=1), image)
     same = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10], axis=2), image)
     assert [row["value"] for row in rows] == [row["value"] for row in same]
 
@@ -159,7 +159,7 @@ def test_thickness_stands_for_the_spacing_of_rows():
 def test_shape_methods_can_be_measured_on_the_stack_of_unobserved_slices():
     hu, mask, _ = _nodule()
     moved = np.roll(mask, 1, axis=0)
-    evaluator = _evaluator(shape_stack=True)
+    evaluator = _evaluator(mask_stack=True)
     rows = evaluator.rows(Truth(hu, mask, SPACING, [0, 5, 10]), mask=moved)
     kept = [z for z in range(13) if z % 5]
     stacked = _evaluator().rows(Truth(hu[..., kept], mask[..., kept], SPACING, []), mask=moved[..., kept])
@@ -189,7 +189,7 @@ def test_the_defaults_are_none_of_it():
     truth, moved = Truth(hu, mask, SPACING, [0, 5, 10], slice_thickness=0.9), np.roll(mask, 1, 2)
     default = _evaluator().rows(truth, image, moved)
     for name, value in PUBLISHED.items():
-        if name == "density_slices":
+        if name == "image_slices":
             continue  # the same slices here
         changed = _evaluator(**{name: value}).rows(truth, image, moved)
         assert changed != default
@@ -198,7 +198,7 @@ def test_the_defaults_are_none_of_it():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"brightness_range": "mine"}, 'brightness_range "mine" is unknown'),
+        ({"intensity_range": "mine"}, 'intensity_range "mine" is unknown'),
         ({"spacing_convention": "mm"}, 'spacing_convention "mm" is unknown'),
     ],
 )

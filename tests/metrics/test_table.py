@@ -15,7 +15,7 @@ STUDY = json.loads((ROOT / "configs" / "study.json").read_text())
 
 
 def _value(metric, prediction, truth):
-    """Of the metric's class, on volumes of normalised brightness; masks are what is above 0.5."""
+    """Of the metric's class, on volumes of normalised intensity; masks are what is above 0.5."""
     pair = [torch.from_numpy(v)[None, None] for v in (prediction, truth)]
     if issubclass(metric.measure, MaskMetric):
         return metric.measure()(*((v > 0.5).float() for v in pair), (1.0, 1.0, 1.0)).item()

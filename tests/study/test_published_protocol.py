@@ -29,9 +29,9 @@ def test_each_difference_reaches_its_part():
     parser = published()
     assert parser.get_parsed_content("decimate")().axis == 1
     evaluator = parser.get_parsed_content("evaluator")()
-    assert (evaluator.brightness_range, list(evaluator.density_slices)) == ("truth", [2, 5])
+    assert (evaluator.intensity_range, list(evaluator.image_slices)) == ("truth", [2, 5])
     assert evaluator.radiometric["ssim"].layout == "folded"
-    assert evaluator.shape_stack
+    assert evaluator.mask_stack
     assert evaluator.truth_beyond
     assert evaluator.spacing_convention == "thickness_on_rows"
     assert parser.get_parsed_content("texture")().slices == ("all",)
