@@ -27,7 +27,7 @@ from bundle.metrics.radiometric import (
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.spectrum import Density, Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.ssim import folded_ssim, ssim_map
-from bundle.metrics.table import METRICS, Metric, explain_undefined, metric_of, metrics_of
+from bundle.metrics.table import METRICS, Metric, build_metrics, explain_undefined, metric_of, metrics_of
 from bundle.metrics.texture import (
     RegionKurtosis,
     RegionMean,
@@ -79,6 +79,7 @@ __all__ = [
     "UncertaintyEvaluator",
     "VolumeError",
     "VolumeMetric",
+    "build_metrics",
     "coverage",
     "dice_score",
     "error_rank_correlation",

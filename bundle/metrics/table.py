@@ -8,12 +8,13 @@ after each: ``coverage_90`` is ``coverage`` at 90 %.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from bundle.errors import InputError
 from bundle.metrics.base import VolumeMetric
 from bundle.metrics.geometric import DiceScore, HausdorffMM, MaskMetric, VolumeError
 from bundle.metrics.radiometric import RegionMAE, RegionPSNR, RegionRMSE, RegionSSIM
@@ -96,14 +97,29 @@ def metrics_of(family: Family) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS if metric.family == family)
 
 
-def build_metrics(family: Family) -> dict[str, Any]:
-    """The metrics of a family by name, made with their defaults.
+def build_metrics(family: Family, **options: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a family by name.
+
+    Args:
+        family: see the module.
+        options: arguments of a metric, by its name; the others are made with their defaults.
+
+    Raises:
+        InputError: an unknown family, or options of a metric that it lacks.
 
     Example:
         >>> list(build_metrics("error"))
         ['error_ratio', 'rank_correlation']
+        >>> build_metrics("radiometric", ssim={"layout": "folded"})["ssim"].layout
+        'folded'
     """
-    return {metric.name: metric.measure() for metric in metrics_of(family) if metric.measure}
+    if family not in get_args(Family):
+        raise InputError(f'there are no metrics of family "{family}": give one of {", ".join(get_args(Family))}')
+    names = [metric.name for metric in metrics_of(family)]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        raise InputError(f"{family} metrics {unknown} are unknown: give options of some of {', '.join(names)}")
+    return {m.name: m.measure(**options.get(m.name, {})) for m in metrics_of(family) if m.measure}
 
 
 def metric_of(name: str) -> Metric:

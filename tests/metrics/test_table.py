@@ -8,7 +8,8 @@ import torch
 from conftest import ROOT
 
 import bundle.metrics
-from bundle.metrics import METRICS, MaskMetric, VolumeMetric, metric_of, metrics_of
+from bundle.errors import InputError
+from bundle.metrics import METRICS, MaskMetric, VolumeMetric, build_metrics, metric_of, metrics_of
 from bundle.metrics.uncertainty import ErrorMapMetric
 
 STUDY = json.loads((ROOT / "configs" / "study.json").read_text())
@@ -70,6 +71,18 @@ def test_headings():
     assert metric_of("width_hu_90").heading() == "width of 90 %, HU"
     assert metric_of("coverage_99.5").label == "within 99.5 % interval"
     assert [metric.name for metric in METRICS if metric.whole_volume] == ["hd_mm"]
+
+
+def test_metrics_are_made_with_their_options_and_what_is_unknown_is_refused():
+    made = build_metrics("radiometric", psnr={"max_value": 2.0})
+    assert {name: type(metric) for name, metric in made.items()} == {
+        metric.name: metric.measure for metric in metrics_of("radiometric")
+    }
+    assert made["psnr"].max_value == 2.0
+    with pytest.raises(InputError, match='no metrics of family "shapes"'):
+        build_metrics("shapes")
+    with pytest.raises(InputError, match=r"geometric metrics \['psnr'\] are unknown"):
+        build_metrics("geometric", psnr={})
 
 
 @pytest.mark.parametrize("name", ["mine", "mine_90", "psnr_90", "_", ""])
