@@ -96,7 +96,6 @@ _ALL = (
     Option("keep_observed", FLAG, "put observed slices into the result as they are", "true without a profile"),
     Option("reveal_unobserved", FLAG, "show methods the unobserved slices: for the published protocol alone"),
     Option("stop_patience", whole(1).or_none(), "epochs without a better revealed slice that end a fit", "never"),
-    Option("prior_weights", PATH, "of the network of `prior`", "`models/model.pt`"),
     Option("weights", PATH, "of the network of `prior`", "`models/model.pt`"),
     Option("calibration", PATH.or_none(), "of expected errors; `None`: as the methods have them", "`uncertainty.json`"),
     Option("thresholds_hu", numbers(), "HU at which reconstructions are turned into masks"),
@@ -121,6 +120,7 @@ _ALL = (
     Option("folds", whole(2), "parts that the patients are shared out to"),
     Option("train_folds", numbers(), "parts to learn from"),
     Option("validation_folds", numbers(), "parts to choose the best weights by"),
+    Option("validation_averages", PAIRS, "as `thick`, in the validation"),
     Option("validation_strides", numbers(), "strides at which the validation leaves slices out"),
 )
 

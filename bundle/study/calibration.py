@@ -96,8 +96,8 @@ class CalibrationStudy:
     """Calibrate methods on a cohort, and write what was found.
 
     Args:
-        source: makes the source of nodules: CT, not phantoms.
-        crop: makes the dictionary transform over ``image`` and ``label``.
+        source: of the nodules: CT, not phantoms.
+        crop: the dictionary transform over ``image`` and ``label``.
         inferers: every method there is, by name, each makes its inferer.
         methods: names of those to calibrate; each gives expected errors.
         output_file: JSON that is written; entries of other methods in it stay.
@@ -117,8 +117,8 @@ class CalibrationStudy:
 
     def __init__(
         self,
-        source: Callable[[], NoduleSource],
-        crop: Callable[[], Crop],
+        source: NoduleSource,
+        crop: Crop,
         inferers: Mapping[str, Callable[[], SliceInferer]],
         methods: Sequence[str] | str,
         output_file: str,
@@ -158,13 +158,13 @@ class CalibrationStudy:
             kept = json.loads(self.output_file.read_text(encoding="utf-8"))["methods"]
         if self.slices not in ("unobserved", "interpolated"):
             raise InputError(f"--slices is {self.slices!r}, expected 'unobserved' or 'interpolated'")
-        source = self.source()
+        source = self.source
         if source.kind == "phantom":
             raise InputError("phantoms say nothing about errors on CT: give --datalist or --dicom_root")
         source = chosen_nodules(source, self.ids, self.folds)
         names = chosen_names(self.methods, list(self.inferers), "methods")
         work = Sampling(
-            source, self.crop(), {n: self.inferers[n]() for n in names}, self.protocols, self.slices, self.seed
+            source, self.crop, {n: self.inferers[n]() for n in names}, self.protocols, self.slices, self.seed
         )
         workers = worker_count(self.workers, len(source), self.device)
         done = dict(run_all(work, range(len(source)), workers, "calibration"))

@@ -35,18 +35,18 @@ class Study:
     """A cohort through every method, to tables.
 
     Args:
-        source: makes the source of nodules.
-        crop: makes the dictionary transform over ``image`` and ``label``.
-        decimate: makes the transform that says which slices are kept.
+        source: of the nodules.
+        crop: the dictionary transform over ``image`` and ``label``.
+        decimate: says which slices are kept.
         inferers: every method there is, by name, each makes its inferer; or what makes this mapping.
         methods: names of the methods to run, in the order of the tables; None: all but those that run on request.
-        evaluator: makes what measures brightness and shape.
+        metrics: measures brightness and shape.
         output_dir: made if it is absent; run again with the same to resume.
         seed: of everything random.
         workers: processes; None: one a core.
         device: where networks are fitted; decides only the number of workers here.
-        texture: makes what measures texture; None: it is not measured.
-        uncertainty: makes what measures expected errors; None: they are not measured.
+        texture: measures texture; None: it is not measured.
+        uncertainty: measures expected errors; None: they are not measured.
         calibration: file that makes methods' expected errors right in size, and gives their intervals, by method;
             None: they are as the methods have them, and there are no intervals.
         shard: this process's share of the nodules; None: all of them.
@@ -56,31 +56,28 @@ class Study:
         reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
             them. Never for results of one's own.
 
-    The parts are made when the study runs; in a config, each is a ``_target_`` with ``"_mode_": "callable"``. So
-    a mistake in one of their values is told in one sentence, not in a traceback of the parser.
-
     Example:
         >>> # python -m monai.bundle run --config_file configs/study.json --methods "['linear','cubic']"
     """
 
     def __init__(
         self,
-        source: Callable[[], NoduleSource],
-        crop: Callable[[], Crop],
-        decimate: Callable[[], Decimate],
+        source: NoduleSource,
+        crop: Crop,
+        decimate: Decimate,
         inferers: Mapping[str, Callable[[], SliceInferer]] | Callable[[], Mapping[str, Callable[[], SliceInferer]]],
         methods: Sequence[str] | str | None,
-        evaluator: Callable[[], NoduleEvaluator],
+        metrics: NoduleEvaluator,
         output_dir: str,
         seed: int = 0,
         workers: int | None = None,
         device: str = "cpu",
-        texture: Callable[[], TextureEvaluator] | None = None,
+        texture: TextureEvaluator | None = None,
         reveal_unobserved: bool = False,
-        shard: Callable[[], Shard] | None = None,
+        shard: Shard | None = None,
         stack: bool | None = None,
         report: bool = True,
-        uncertainty: Callable[[], UncertaintyEvaluator] | None = None,
+        uncertainty: UncertaintyEvaluator | None = None,
         calibration: str | None = None,
         report_options: ReportOptions | None = None,
     ) -> None:
@@ -89,7 +86,7 @@ class Study:
         self.decimate = decimate
         self.inferers = inferers
         self.methods = methods
-        self.evaluator = evaluator
+        self.metrics = metrics
         self.output_dir = output_dir
         self.seed = seed
         self.workers = workers
@@ -112,7 +109,7 @@ class Study:
         leave_unguarded_import()
         start = time.perf_counter()
         work = self._work()
-        shard = Shard() if self.shard is None else self.shard()
+        shard = self.shard or Shard()
         with held(work, shard):
             self._carry_out(work, shard, start)
 
@@ -166,7 +163,6 @@ class Study:
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
         store = ResultStore(self.output_dir)
-        source = self.source()
         inferers = {name: known[name]() for name in names}
         for inferer in inferers.values():
             if isinstance(inferer, StoredInferer) and store.root.resolve().is_relative_to(inferer.root.resolve()):
@@ -177,10 +173,8 @@ class Study:
         calibrations = {} if self.calibration is None else read_calibrations(self.calibration)
         for name, inferer in inferers.items():
             inferer.calibration = calibrations.get(name, inferer.calibration)
-        texture = None if self.texture is None else self.texture()
-        uncertainty = None if self.uncertainty is None else self.uncertainty()
-        parts = (self.crop(), self.decimate(), inferers, self.evaluator(), texture)
-        return NoduleWork(source, *parts, store, self.seed, self.reveal_unobserved, uncertainty)
+        parts = (self.source, self.crop, self.decimate, inferers, self.metrics, self.texture)
+        return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, self.uncertainty)
 
 
 def _look_over(work: NoduleWork) -> str:

@@ -179,7 +179,7 @@ def test_it_equals_the_study_on_a_real_crop(tmp_path, real_data):
     study.get_parsed_content("run")
     with (tmp_path / "study" / "metrics.csv").open() as file:
         table = list(csv.DictReader(file))
-    for item in study.get_parsed_content("source")():
+    for item in study.get_parsed_content("source"):
         case = case_of(item, Decimate())
         folder = tmp_path / "study" / "nodules" / case.nodule_id
         for method in methods[: 4 if case.nodule_id == "n45" else 5]:
@@ -213,8 +213,7 @@ def dense_figures(output, case, folder, method, study):
     dense = parser.get_parsed_content("evaluator").state.output[0]["pred"][0].numpy()
     # slices beyond the last observed one have no part in the figures
     full = np.pad(dense, [(0, 0), (0, 0), (0, case.mask.shape[2] - dense.shape[2])]).astype(float)
-    evaluator = study.get_parsed_content("evaluator")()
-    rows = evaluator.rows(case.truth, to_unit(full))
+    rows = study.get_parsed_content("metrics").rows(case.truth, to_unit(full))
     return by_place(rows), nib.load(output / f"thick_dense_{method}.nii.gz")
 
 

@@ -25,7 +25,7 @@ def make_study(datalist, output_dir, methods, **overrides):
 
 def make_evaluation(datalist, reconstructions, output_dir, **overrides):
     parser = ConfigParser()
-    parser.read_config(ROOT / "configs" / "evaluate.json")
+    parser.read_config([ROOT / "configs" / name for name in ("study.json", "evaluate.json")])
     parser.update({"bundle_root": str(ROOT), "datalist": str(datalist), "output_dir": str(output_dir)})
     parser.update({"reconstructions": str(reconstructions), "workers": 1, "report": False, **overrides})
     return parser.get_parsed_content("study")

@@ -22,7 +22,7 @@ def test_noise_in_the_unobserved_slices_changes_nothing(method, axis):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")
     parser.update({"epochs": 2, "axis": axis, "device": "cpu", "margin_mm": None, "bundle_root": str(ROOT)})
-    crop, decimate = (parser.get_parsed_content(name)() for name in ("crop", "decimate"))
+    crop, decimate = (parser.get_parsed_content(name) for name in ("crop", "decimate"))
     hu, mask = small_nodule()
     rng = np.random.default_rng(0)
     noise, holes = rng.integers(-1000, 400, hu.shape), rng.integers(0, 2, hu.shape).astype(np.uint8)

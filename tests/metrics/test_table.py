@@ -32,8 +32,8 @@ def test_every_metric_class_has_a_line():
 
 def test_the_study_measures_what_the_table_has():
     measured = {
-        "radiometric": STUDY["evaluator"]["radiometric"],
-        "geometric": STUDY["evaluator"]["geometric"],
+        "radiometric": STUDY["metrics"]["radiometric"],
+        "geometric": STUDY["metrics"]["geometric"],
         "texture": STUDY["texture"]["metrics"],
         "interval": STUDY["uncertainty"]["interval_metrics"],
         "error": STUDY["uncertainty"]["error_metrics"],

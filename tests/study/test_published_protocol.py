@@ -27,16 +27,16 @@ def published(**overrides) -> ConfigParser:
 
 def test_each_difference_reaches_its_part():
     parser = published()
-    assert parser.get_parsed_content("decimate")().axis == 1
-    evaluator = parser.get_parsed_content("evaluator")()
+    assert parser.get_parsed_content("decimate").axis == 1
+    evaluator = parser.get_parsed_content("metrics")
     assert (evaluator.intensity_range, list(evaluator.image_slices)) == ("truth", [2, 5])
     assert evaluator.radiometric["ssim"].layout == "folded"
     assert evaluator.mask_stack
     assert evaluator.truth_beyond
     assert evaluator.spacing_convention == "thickness_on_rows"
-    assert parser.get_parsed_content("texture")().slices == ("all",)
-    assert not parser.get_parsed_content("texture")().clip_truth
-    crop = parser.get_parsed_content("crop")()
+    assert parser.get_parsed_content("texture").slices == ("all",)
+    assert not parser.get_parsed_content("texture").clip_truth
+    crop = parser.get_parsed_content("crop")
     assert crop.label_key == "label"
     siren = parser.get_parsed_content("inferers")["siren"]()
     assert (siren.stop_patience, siren.keep_observed) == (200, False)

@@ -93,7 +93,7 @@ def test_overlay_takes_the_shard_from_the_environment(monkeypatch):
     parser = ConfigParser()
     parser.read_config([str(ROOT / "configs" / name) for name in ("study.json", "multi_gpu_study.json")])
     parser["bundle_root"] = str(ROOT)
-    assert parser.get_parsed_content("study").shard() == Shard(1, 2)
+    assert parser.get_parsed_content("study").shard == Shard(1, 2)
 
 
 @pytest.mark.slow

@@ -198,10 +198,10 @@ def test_a_dense_volume_has_its_expected_error_beside_it(tmp_path):
     methods = {"unsure": {"_target_": "helpers.unsure.UnsureInferer", "_mode_": "callable"}}
     calibration = calibration_file(tmp_path / "u.json", unsure=ENTRY)
     run_config(
-        tmp_path / "out", image=save_volume(tmp_path / "thick.nii.gz", hu), methods=methods, method="unsure",
+        tmp_path / "out", image=save_volume(tmp_path / "thick.nii.gz", hu), inferers=methods, method="unsure",
         slice_spacing=0.5, calibration=calibration, tile=11,
     )  # fmt: skip
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    assert {p.name for p in (tmp_path / "out").glob("*.nii.gz")} == {
         "thick_dense_unsure.nii.gz",
         "thick_dense_unsure_uncertainty.nii.gz",
     }
