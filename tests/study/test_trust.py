@@ -28,9 +28,8 @@ def start(datalist, out, workers, epochs=3000):
         "--methods", "['linear','siren']", "--epochs", str(epochs), "--workers", str(workers), "--device", "cpu",
         "--report", "False", "--output_dir", str(out),
     ]  # fmt: skip
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def wait_for(process, out, results):
@@ -54,8 +53,8 @@ def test_a_stopped_study_ends_at_once_with_one_line_and_leaves_nothing_half(
     wait_for(process, out, workers)
     stopped = time.monotonic()
     os.killpg(process.pid, number)
-    told = process.communicate(timeout=60)[1].decode()
-    assert time.monotonic() - stopped < 10  # two seconds on a machine that does nothing else
+    told = process.communicate(timeout=60)[0].decode()
+    assert time.monotonic() - stopped < 30  # it takes less than two seconds where a core is free
     assert process.returncode == status
     assert "stopped: what was finished is kept, give the same command again to go on" in told
     assert "Traceback" not in told
@@ -66,13 +65,13 @@ def test_a_stopped_study_ends_at_once_with_one_line_and_leaves_nothing_half(
 
 def test_a_killed_worker_costs_what_it_had_in_hand_and_no_more(nodule_folder, tmp_path):
     out = tmp_path / "out"
-    process = start(nodule_folder(3, shape=SHAPE), out, 2, epochs=300)
+    process = start(nodule_folder(3, shape=SHAPE), out, 2, epochs=100)
     wait_for(process, out, 2)
     with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="utf-8") as file:
         children = file.read().split()
     spawned = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")]
     os.kill(int(spawned[0]), signal.SIGKILL)
-    told = process.communicate(timeout=280)[1].decode()
+    told = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, told
     assert "Traceback" not in told
     assert len(re.findall("was killed: if memory ran out, give fewer --workers; the others go on", told)) == 1
