@@ -25,10 +25,11 @@ def parts(config, key, tmp_path, overlay):
     return parser.get_parsed_content(key)
 
 
-@pytest.mark.parametrize(("config", "key"), [("study.json", "inferers"), ("inference.json", "methods")])
-def test_configs_offer_every_method_and_what_an_overlay_adds(config, key, tmp_path):
-    overlay = {f"{key}#ours": OURS, f"{key}#linear": {"_target_": "bundle.inferers.NearestInferer"}}
-    made = parts(config, key, tmp_path, overlay | {f"{key}#gate": {"densities": [0], "weights": [[1, 0, 0, 0]]}})
+@pytest.mark.parametrize("config", ["study.json", "inference.json"])
+def test_configs_offer_every_method_and_what_an_overlay_adds(config, tmp_path):
+    overlay = {"inferers#ours": OURS, "inferers#linear": {"_target_": "bundle.inferers.NearestInferer"}}
+    overlay["inferers#gate"] = {"densities": [0], "weights": [[1, 0, 0, 0]]}
+    made = parts(config, "inferers", tmp_path, overlay)
     assert list(made) == [*METHODS, "ours"]
     for name, factory in made.items():
         method = factory()
@@ -102,5 +103,5 @@ def test_every_method_has_a_section_of_its_own_and_no_other_has():
 @pytest.mark.parametrize("document", ["README.md", "docs/dense_volume.md", "docs/monai_label.md"])
 def test_options_point_to_the_methods_instead_of_listing_them(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    (line,) = [line for line in text.splitlines() if re.match(r"\| `(--methods?|method)` \|", line)]
-    assert "methods.md)" in line
+    lines = [line for line in text.splitlines() if re.match(r"\| `(--methods?|method)` \|", line)]
+    assert any("methods.md)" in line for line in lines)
