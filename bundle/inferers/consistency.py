@@ -117,9 +117,9 @@ def agreed(result: Reconstruction, observed: ObservedSlices) -> Reconstruction:
 
     Args:
         result: of a method; changed in place.
-        observed: it was made from. Where its image leaves [0, 1], as bone does, the result may as far.
+        observed: it was made from. Where its image leaves [0, 1], as bone does, the result has no limits.
     """
     if result.image is not None and observed.image is not None:
-        limits = min(0.0, float(observed.image.min())), max(1.0, float(observed.image.max()))
-        result.image = agree_with_observed(result.image, observed, limits)
+        within = observed.image.min() >= 0 and observed.image.max() <= 1
+        result.image = agree_with_observed(result.image, observed, (0.0, 1.0) if within else None)
     return result

@@ -14,15 +14,18 @@ from bundle.inferers import (
     CubicInferer,
     DenseInferer,
     ImplicitInferer,
+    KrigingInferer,
     LinearInferer,
     NearestInferer,
     ObservedSlices,
+    PchipInferer,
     SignedDistanceInferer,
     signed_distance,
 )
 from bundle.inferers.dense.grid import dense_targets
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.networks import Siren
+from bundle.profile import block_average
 from bundle.slices import observed_index
 
 
@@ -103,6 +106,17 @@ def test_observed_slices_are_not_kept_where_they_are_not_wanted():
     volume = thick_volume()
     found = dense(volume, NearestInferer(), slice_spacing=0.5, keep_observed=False)
     np.testing.assert_allclose(found[0, 0, ..., ::5], volume[0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("method", [PchipInferer(), KrigingInferer()])
+def test_the_averages_of_the_result_are_the_thick_slices(method, monkeypatch):
+    monkeypatch.setattr("bundle.inferers.dense.inferer.without_seams", lambda *_: None)
+    volume = thick_volume((9, 8, 6), scale=300)
+    found = dense(volume, method, slice_spacing=0.5, keep_observed=False, thickness_mm=2.5)
+    # the first and last slice reach beyond the result
+    averages = block_average(found[0, 0].numpy(), np.arange(found.shape[-1]) * 0.5, np.arange(1, 5) * 2.5, 2.5)
+    assert volume[0, 0].max() > 400
+    np.testing.assert_allclose(averages, volume[0, 0, ..., 1:5], atol=2)
 
 
 def test_default_spacing_is_the_pixels():

@@ -26,6 +26,7 @@ from bundle.data.notes import notes_of
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
+from bundle.inferers.consistency import agreed
 from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets
@@ -279,7 +280,7 @@ class DenseInferer(Inferer):
             hu = filled(hu, padded, HU_MIN)
         intensities, free = to_unit(hu, clip=False), method.unclipped()
         if free is not None:
-            return free.reconstruct(dataclasses.replace(template, image=intensities))
+            return free.complete(dataclasses.replace(template, image=intensities))
         if self.from_network and network is not None and isinstance(method, ImplicitInferer):
             method = copy.copy(method)
             method.network = lambda: copy.deepcopy(network)
@@ -289,7 +290,7 @@ class DenseInferer(Inferer):
             assert result.image is not None
             result.image = np.array(result.image, dtype=np.float64)
             result.image[columns] += added
-        return result
+        return agreed(result, dataclasses.replace(template, image=intensities))
 
 
 def _within(told: Progress, tile: int, tiles: int, done: float, total: float, words: str) -> None:
