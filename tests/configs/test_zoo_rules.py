@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.nodules import ROOT
+from helpers.configs import run_config, save
+from helpers.nodules import ROOT, small_nodule
 from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.data import load_net_with_metadata
@@ -210,6 +211,25 @@ def test_exported_weights_give_the_networks_output(tmp_path):
     change = (expected[:, 0] - window_base(slices, geometry)[:, 0]).abs().mean()
     assert 1e-3 < change < 0.5
     assert 1e-3 < expected[:, 1].mean() < 0.5
+
+
+def test_metadata_describes_every_channel_and_has_the_figures_of_the_methods_page():
+    pred = METADATA["network_data_format"]["outputs"]["pred"]
+    assert list(pred["channels"]) == [str(channel) for channel in range(pred["num_channels"])]
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| **`prior`** |")).replace("*", "").split("|")
+    psnr, ssim = ([float(figure) for figure in row[column].split("/")] for column in (2, 5))
+    names = ("psnr_field", "psnr_tumour", "ssim_field", "ssim_tumour")
+    assert METADATA["eval_metrics"] == dict(zip(names, psnr + ssim, strict=True))
+
+
+def test_the_evaluator_of_a_run_has_the_trained_network(tmp_path):
+    parser = run_config(tmp_path, image=save(tmp_path / "scan.nii.gz", small_nodule((12, 10, 4))[0]), method="pchip")
+    state = torch.load(WEIGHTS, map_location="cpu", weights_only=True)
+    state = state.get("model", state)
+    loaded = parser.get_parsed_content("evaluator").network.state_dict()
+    assert state.keys() == loaded.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
 def test_readme_has_the_zoos_sections_and_its_commands_exist():

@@ -154,8 +154,13 @@ def test_bad_weights(tmp_path):
         PriorInferer(SliceSynthesisNet, weights=tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no weights")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
-    for name in ("text.pt", "other.pt"):
-        with pytest.raises(InputError, match="holds no weights of SliceSynthesisNet"):
+    (tmp_path / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4000000\n")
+    for name, sentence in (
+        ("text.pt", "is damaged or no file of weights"),
+        ("other.pt", "holds no weights of SliceSynthesisNet"),
+        ("lfs.pt", "is the pointer that git-lfs leaves for a file: fetch the file by 'git lfs pull'"),
+    ):
+        with pytest.raises(InputError, match=sentence):
             PriorInferer(SliceSynthesisNet, weights=tmp_path / name)
 
 

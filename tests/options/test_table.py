@@ -24,7 +24,7 @@ def test_every_workflow_is_here():
 def test_every_plain_value_of_a_config_is_an_option(name):
     plain = {key for key, value in CONFIGS[name].items() if not isinstance(value, dict) and not is_run(value)}
     merged = {key for key in plain if key.startswith("+") or "#" in key}
-    assert plain - merged - READ_BY_MONAI - {"checked", "scans"} - PARTS <= OPTIONS.keys()
+    assert plain - merged - READ_BY_MONAI - {"checked", "scans", "handlers"} - PARTS <= OPTIONS.keys()
 
 
 def test_every_option_is_in_a_config():

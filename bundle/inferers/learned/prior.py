@@ -29,8 +29,35 @@ from bundle.inferers.base import SliceInferer, checked_image
 from bundle.networks import SliceSynthesisNet, flipped_geometry, window_base
 from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
+_LFS = b"version https://git-lfs"
+
 # how a window is turned: transposed, flipped along x, along y, along z
 Turn = tuple[bool, bool, bool, bool]
+
+
+def read_weights(weights: str | Path) -> dict[str, torch.Tensor]:
+    """Read a state dict from a file, which may hold it under ``"model"``.
+
+    Raises:
+        InputError: the file is missing, is the pointer that git-lfs leaves in its place, or is no state dict.
+
+    Example:
+        >>> read_weights("models/model.pt").keys()  # doctest: +SKIP
+    """
+    path = Path(weights)
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: expected the weights of slice synthesis; start in the bundle's folder, name "
+            "it by --bundle_root, or train the weights, see docs/model_card.md"
+        )
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise InputError(f"{path} is the pointer that git-lfs leaves for a file: fetch the file by 'git lfs pull'")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state.get("model", state)
+    except Exception as error:
+        raise InputError(f"{path} is damaged or no file of weights: give the one that a training wrote") from error
 
 
 def load_weights(network: nn.Module, weights: str | Path) -> nn.Module:
@@ -41,23 +68,35 @@ def load_weights(network: nn.Module, weights: str | Path) -> nn.Module:
         weights: file of a state dict, or of a dictionary with one under ``"model"``.
 
     Raises:
-        InputError: the file is missing, is no state dict, or is of another network.
+        InputError: as :func:`read_weights`; the weights are of another network.
 
     Example:
         >>> load_weights(SliceSynthesisNet(), "models/model.pt").training  # doctest: +SKIP
         False
     """
-    path = Path(weights)
-    if not path.is_file():
-        raise InputError(f"{path} is missing: expected the weights of slice synthesis; train them, see docs/methods.md")
+    state = read_weights(weights)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state.get("model", state))
+        network.load_state_dict(state)
     except Exception as error:
         raise InputError(
-            f"{path} holds no weights of {type(network).__name__}: give the file that its training wrote"
+            f"{weights} holds no weights of {type(network).__name__}: give the file that its training wrote"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def weights_fit(network: nn.Module, weights: str | Path) -> bool:
+    """Whether a file holds weights of this network, so that a checkpoint loader may be let at it.
+
+    Example:
+        >>> weights_fit(SliceSynthesisNet(), "absent.pt")
+        False
+    """
+    try:
+        state = read_weights(weights)
+    except InputError:
+        return False
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    return shapes == {name: getattr(tensor, "shape", None) for name, tensor in state.items()}
 
 
 def turns_of(count: int) -> list[Turn]:
