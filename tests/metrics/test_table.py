@@ -1,18 +1,15 @@
 """The table of metrics: complete, and right about each metric's behaviour."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from monai.bundle import ConfigParser
 
 import bundle.metrics
 from bundle.errors import InputError
 from bundle.metrics import METRICS, MaskMetric, VolumeMetric, build_metrics, metric_of, metrics_of
 from bundle.metrics.uncertainty import ErrorMapMetric
-
-STUDY = json.loads((ROOT / "configs" / "study.json").read_text())
 
 
 def _value(metric, prediction, truth):
@@ -31,16 +28,18 @@ def test_every_metric_class_has_a_line():
 
 
 def test_the_study_measures_what_the_table_has():
+    parser = ConfigParser()
+    parser.read_config(ROOT / "configs" / "study.json")
+    metrics, texture, uncertainty = (parser.get_parsed_content(key) for key in ("metrics", "texture", "uncertainty"))
     measured = {
-        "radiometric": STUDY["metrics"]["radiometric"],
-        "geometric": STUDY["metrics"]["geometric"],
-        "texture": STUDY["texture"]["metrics"],
-        "interval": STUDY["uncertainty"]["interval_metrics"],
-        "error": STUDY["uncertainty"]["error_metrics"],
+        "radiometric": metrics.radiometric,
+        "geometric": metrics.geometric,
+        "texture": texture.metrics,
+        "interval": uncertainty.interval_metrics,
+        "error": uncertainty.error_metrics,
     }
-    for family, parts in measured.items():
-        classes = {name: part["_target_"].rpartition(".")[2] for name, part in parts.items()}
-        assert classes == {metric.name: metric.measure.__name__ for metric in metrics_of(family)}
+    for family, made in measured.items():
+        assert {name: type(m) for name, m in made.items()} == {m.name: m.measure for m in metrics_of(family)}
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS if m.better], ids=lambda m: m.name)
