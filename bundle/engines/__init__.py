@@ -7,10 +7,10 @@ Slice synthesis is trained by MONAI's own engines; ``configs/train.json`` puts t
 from bundle.engines.checkpoints import ResumingCheckpointSaver, ValidationRecord, WholeCheckpointSaver
 from bundle.engines.coordinates import CoordinateBatches, coordinate_grid, unit_axis
 from bundle.engines.early_stop import StopOnWithheld
+from bundle.engines.plan import fit_stacks
 from bundle.engines.progress import EpochProgress
 from bundle.engines.schedule import learning_rate_factor
 from bundle.engines.stack import StackTrainer
-from bundle.engines.stacks import fit_stacks
 from bundle.engines.steps.draws import NoduleData
 from bundle.engines.steps.paths import one_thread
 from bundle.engines.synthesis import NoduleWindows, PsnrGain, SynthesisInferer, SynthesisLoss, synthesis_batch

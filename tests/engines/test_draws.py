@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bundle.engines import NoduleData
 from bundle.engines.steps.counter_random import DROPOUT, signed_keys
 from bundle.engines.steps.draws import packed_keep, unpack_keep
-from bundle.engines.steps.stacked import StackData
+from bundle.engines.steps.lock_step import StackData
 
 
 def nodule(count, seed=0, batch_size=64, jitter=1e-3):

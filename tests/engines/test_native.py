@@ -9,7 +9,7 @@ from bundle.engines.steps import native
 from bundle.engines.steps.counter_random import splitmix64
 from bundle.engines.steps.draws import unpack_keep
 from bundle.engines.steps.siren_native import NativeSirenStep, siren_shape
-from bundle.engines.steps.siren_stacked import StackedSiren
+from bundle.engines.steps.siren_torch import StackedSiren
 from bundle.networks import Siren
 
 needs_compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C compiler")

@@ -12,13 +12,12 @@ from ignite.handlers import EarlyStopping
 from monai.handlers import CheckpointSaver
 from torch import nn
 
-from bundle.engines import CoordinateBatches, EpochProgress, FitOptions, StackTrainer, fit_stacks
-from bundle.engines import stacks as stacks_module
-from bundle.engines.stacks import plan_stacks
+from bundle.engines import CoordinateBatches, EpochProgress, FitOptions, StackTrainer, fit_stacks, plan
+from bundle.engines.plan import plan_stacks
 from bundle.engines.steps import native, paths, products
 from bundle.engines.steps.functional import FunctionalNetwork
+from bundle.engines.steps.lock_step import StackedPath
 from bundle.engines.steps.paths import chosen_precision
-from bundle.engines.steps.stacked import StackedPath
 from bundle.errors import InputError
 
 
@@ -259,7 +258,7 @@ def test_out_of_memory_halves_the_stack(monkeypatch):
                 raise torch.OutOfMemoryError("too many")
             super().run()
 
-    monkeypatch.setattr(stacks_module, "StackTrainer", Small)
+    monkeypatch.setattr(plan, "StackTrainer", Small)
     data = [data_of(n, i) for i, n in enumerate(LENGTHS)]
     done = {}
     for indices, trainer in fit_stacks(siren, data, OPTIONS, limit=4):

@@ -9,7 +9,7 @@ from helpers.stacks import OPTIONS, PATHS, results, siren
 from torch import nn
 
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
-from bundle.engines.steps.stacked import StackData
+from bundle.engines.steps.lock_step import StackData
 from bundle.engines.trainer import squared_error
 from bundle.errors import InputError
 

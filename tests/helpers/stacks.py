@@ -6,10 +6,10 @@ import torch
 
 from bundle.engines import FitOptions, NoduleData, StackTrainer
 from bundle.engines.steps.functional import FunctionalNetwork
+from bundle.engines.steps.lock_step import StackedPath
 from bundle.engines.steps.paths import OneByOne
 from bundle.engines.steps.siren_native import siren_shape
-from bundle.engines.steps.siren_stacked import StackedSiren
-from bundle.engines.steps.stacked import StackedPath
+from bundle.engines.steps.siren_torch import StackedSiren
 from bundle.networks import Siren
 
 OPTIONS = FitOptions(epochs=5, learning_rate=1e-3, warmup=2, t_0=2, batch_size=64, jitter=1e-3, precision="fp32")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.observed import observed, sampled, waves
 
-from bundle.engines import stacks
+from bundle.engines import plan
 from bundle.errors import InputError
 from bundle.inferers import CubicInferer, EnsembleOptions, LinearInferer, MillimetreSirenInferer
 from bundle.inferers.implicit.error import RawError
@@ -61,7 +61,7 @@ def test_the_seed_alone_settles_the_result():
 def test_many_are_as_each_alone(limit, monkeypatch):
     many = [observed(seed=0), observed(seed=1, shape=(12, 14, 11)), observed(seed=2)]
     alone = [inferer().reconstruct(one) for one in many]
-    monkeypatch.setattr(stacks, "stack_limit", lambda *args: limit)
+    monkeypatch.setattr(plan, "stack_limit", lambda *args: limit)
     for one, result in zip(alone, inferer().reconstruct_many(many), strict=True):
         assert np.array_equal(one.image, result.image)
         assert np.array_equal(one.error, result.error)

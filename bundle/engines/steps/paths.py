@@ -10,11 +10,11 @@ import torch
 
 from bundle.engines.steps.fit import FitPath, NativePath, NoduleFit
 from bundle.engines.steps.functional import FunctionalNetwork
+from bundle.engines.steps.lock_step import CudaGraphs, StackedPath, StackGradient
 from bundle.engines.steps.native import pointwise_library
 from bundle.engines.steps.products import multiplies_bfloat16
 from bundle.engines.steps.siren_native import NativeSirenStep, siren_shape
-from bundle.engines.steps.siren_stacked import StackedSiren
-from bundle.engines.steps.stacked import CudaGraphs, StackedPath, StackGradient
+from bundle.engines.steps.siren_torch import StackedSiren
 
 
 def choose_path(fits: Sequence[NoduleFit], device: torch.device) -> tuple[FitPath, str, str]:
