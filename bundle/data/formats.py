@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 
 from bundle.data.nifti import StoredImage, check_grid, read_nifti
 from bundle.errors import InputError
@@ -148,11 +149,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
         >>> write_image(Path("mask.nrrd"), np.zeros((4, 4, 4), np.uint8), np.eye(4))  # doctest: +SKIP
     """
     if suffix_of(path) in NIFTI:
-        image = nib.Nifti1Image(data, affine)
-        image.header.set_xyzt_units("mm")
-        image.set_sform(affine, code="scanner")
-        image.set_qform(affine, code="scanner")
-        write_whole(path, lambda temporary: nib.save(image, temporary))
+        write_nifti(path, (data[..., z] for z in range(data.shape[2])), data.shape, data.dtype, affine)
         return
     import SimpleITK as sitk  # noqa: N813
 
@@ -166,6 +163,40 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
         _write_pair(path, lambda temporary: _write_by_itk(made, temporary))
     else:
         write_whole(path, lambda temporary: _write_by_itk(made, temporary))
+
+
+def write_nifti(
+    path: Path, slices: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray
+) -> None:
+    """Write a NIfTI file slice by slice, so that a volume in another number format has no second copy.
+
+    Args:
+        path: ends in ``.nii`` or ``.nii.gz``.
+        slices: (X, Y) each, of ``dtype``, Z of them.
+        shape: (X, Y, Z).
+        dtype: number format that is stored.
+        affine: (4, 4) voxel to RAS mm.
+
+    Raises:
+        OutputError: the disk is full, or the folder can't be written.
+
+    Example:
+        >>> write_nifti(Path("a.nii"), [np.zeros((4, 4))] * 3, (4, 4, 3), np.dtype(float), np.eye(4))  # doctest: +SKIP
+    """
+    image: Any = nib.Nifti1Image(np.zeros((1, 1, 1), dtype), affine)
+    image.header.set_data_shape(shape)
+    image.header.set_xyzt_units("mm")
+    image.header.set_slope_inter(1, 0)
+    image.header.set_sform(affine, code="scanner")
+    image.header.set_qform(affine, code="scanner")
+
+    def write(temporary: Path) -> None:
+        with ImageOpener(str(temporary), "wb") as file:
+            image.header.write_to(file)
+            for plane in slices:
+                file.write(np.asarray(plane, dtype).tobytes(order="F"))
+
+    write_whole(path, write)
 
 
 def _write_by_itk(image: Any, path: Path) -> None:

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
 
-from bundle.data.formats import SUFFIXES, stem_of, write_image
+from bundle.data.formats import NIFTI, SUFFIXES, stem_of, suffix_of, write_image, write_nifti
 from bundle.errors import InputError
 from bundle.units import whole_hu
 
@@ -117,7 +117,11 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
         data = volume.astype(np.float32)
     else:
         # a slice at a time: a whole chest in floating point has no second copy
+        slices = (whole_hu(f"slice {z} of {path}", volume[..., z]) for z in range(volume.shape[2]))
+        if suffix_of(path) in NIFTI:
+            write_nifti(Path(path), slices, volume.shape, np.dtype(np.int16), affine)
+            return
         data = np.empty(volume.shape, dtype=np.int16)
-        for z in range(volume.shape[2]):
-            data[..., z] = whole_hu(f"slice {z} of {path}", volume[..., z])
+        for z, plane in enumerate(slices):
+            data[..., z] = plane
     write_image(Path(path), data, affine)

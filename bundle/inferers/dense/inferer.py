@@ -139,7 +139,8 @@ class DenseInferer(Inferer):
         batched = inputs.affine.ndim == 3
         meta = {**inputs.meta, **as_batch(results[0].meta, batched)}
         out = MetaTensor(
-            torch.stack([result.as_tensor() for result in results]),
+            # of one volume no copy, which would be as large as all else together
+            results[0].as_tensor()[None] if len(results) == 1 else torch.stack([r.as_tensor() for r in results]),
             affine=torch.stack(affines) if batched else affines[0],
             meta={k: v for k, v in meta.items() if k != "affine"},
         )
