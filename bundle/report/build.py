@@ -42,5 +42,5 @@ def build_report(output_dir: str | Path, options: ReportOptions | None = None) -
     write_spectra(results)
     statistics = statistics_tables(results, write_statistics(results), chosen)
     figures, left_out = draw_figures(results)
-    page = report_html(results, tables, statistics, figures, left_out)
+    page = report_html(results, tables, statistics, figures, left_out, chosen)
     return ResultStore(output_dir).write_text("report.html", page)

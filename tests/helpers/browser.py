@@ -103,6 +103,24 @@ class Browser:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
+    def until(self, condition: str) -> None:
+        """Wait until an expression is true.
+
+        Raises:
+            RuntimeError: it never is.
+        """
+        deadline = time.monotonic() + TIMEOUT
+        while not self.run(condition):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"never true: {condition}")
+            time.sleep(0.02)
+
+    def drawn(self) -> None:
+        """Wait until the report's viewer has drawn what was asked for."""
+        self.until(
+            "(v => v.dataset.drawn && v.dataset.drawn === v.dataset.drawing)(document.querySelector('#compare'))"
+        )
+
     def press(self, key: str, code: int) -> None:
         """Press a key, as from the keyboard."""
         for kind in ("rawKeyDown", "keyUp"):

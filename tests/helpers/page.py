@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from html.parser import HTMLParser
 
@@ -63,3 +64,9 @@ def count(png: bytes, color: tuple[int, int, int]) -> int:
     """Pixels of about a colour."""
     with Image.open(io.BytesIO(png)) as image:
         return int((np.abs(np.asarray(image.convert("RGB"), dtype=int) - color).max(axis=2) < 40).sum())
+
+
+def picture_of(address: str) -> np.ndarray:
+    """(rows, columns) of a grey picture, as a browser has it."""
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"), dtype=float)[..., 0]

@@ -17,7 +17,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from bundle.report.figures import draw as figures
 from bundle.report.figures.style import PRINT_DPI, RC, looks, nice_limit
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
-from bundle.report.page.films import film_outline, film_window
+from bundle.report.page.films import film_window
 from bundle.report.results import NoduleFacts, StudyResults
 
 METHODS = ("nearest", "linear", "cubic", "pchip", "morphological", "signed_distance", "siren")
@@ -232,16 +232,6 @@ def test_files_are_for_print_and_screen(results):
         with Image.open(io.BytesIO(base64.b64decode(figure.picture.partition(",")[2]))) as image:
             assert 1000 < image.width < 1200
         assert len(figure.picture) < 400_000
-
-
-def test_a_films_outline_is_that_of_each_slice():
-    mask = np.zeros((4, 3, 2), bool)
-    mask[1, 1, 0] = mask[0, 2, 1] = True
-    # squares at (1, 1) in the first slice, and at (0, 2) in the second, which begins 4 pixels to the right
-    path = film_outline(mask, film_window(mask))
-    assert sorted(path.replace("M", " M").split(" M")[1:]) == sorted(
-        ["1 1h1", "1 2h1", "1 1v1", "2 1v1", "4 2h1", "4 3h1", "4 2v1", "5 2v1"]
-    )
 
 
 def test_a_whole_ct_is_shown_around_the_nodule_only():

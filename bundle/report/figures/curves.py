@@ -17,7 +17,7 @@ from bundle.metrics.table import metric_of
 from bundle.report.figures.spectra import texture_region
 from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, threshold_of
+from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, values_at
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
 LINE_HEIGHT, TICK_WIDTH = 0.165, 22  # of labels: inches, characters
@@ -203,10 +203,7 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
 
 def _by_nodule(results: StudyResults, methods: Sequence[str], column: Column) -> np.ndarray:
     """(nodules, methods) values; nan where there is none."""
-    found = [
-        results.values(name, column.slices, column.region, threshold_of(results, name, column), column.metric)
-        for name in methods
-    ]
+    found = [values_at(results, name, column) for name in methods]
     return np.array([[values.get(nodule, np.nan) for values in found] for nodule in results.nodules])
 
 

@@ -26,7 +26,7 @@ from bundle.report.figures.slices import (
 from bundle.report.figures.style import save
 from bundle.report.figures.uncertainty import figure_reliability
 from bundle.report.results import StudyResults
-from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, threshold_of
+from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first
 
 PAPERS = ("cubic", "siren", "morphological")
 TUMOUR, SHAPE = (next(c for c in MAIN_COLUMNS if c.region == region) for region in ("tumour", "roi"))
@@ -107,14 +107,8 @@ def method_pages(results: StudyResults, methods: Sequence[str], most: int, best_
         most: of a group.
         best_by: the first group has the paper's methods, then those with the best mean.
     """
-
-    def rank(name: str) -> tuple[bool, float]:
-        at = threshold_of(results, name, best_by)
-        found = results.summaries.get((name, best_by.slices, best_by.region, at, best_by.metric))
-        sign = -1 if best_by.higher_is_better else 1
-        return name not in PAPERS, sign * found.mean if found and found.n else float("inf")
-
-    first = set(sorted(methods, key=rank)[:most])
+    looked_for = [*(name for name in PAPERS if name in methods), *best_first(results, methods, best_by), *methods]
+    first = list(dict.fromkeys(looked_for))[:most]
     others = [name for name in methods if name not in first]
     pages = [[name for name in methods if name in first]]
     return pages + [others[i : i + most] for i in range(0, len(others), most)]

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bundle.inferers.registry import label
-from bundle.report.figures.style import HEAT, LUNG_WINDOW, PAGE_WIDTH, figure, nice_limit, wrapped
-from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
-from bundle.report.results import TRUTH, NoduleFacts, StudyResults
+from bundle.report.figures.panels import (
+    BAR_MM,
+    PANEL,
+    band_height,
+    draw_outline,
+    finish,
+    panel_grid,
+    scale_bar,
+    show,
+    title_height,
+    titles,
+    write,
+    zoom,
+)
+from bundle.report.figures.style import HEAT, PAGE_WIDTH, figure, nice_limit, wrapped
+from bundle.report.figures.views import Cut, central_cut, chosen_nodules, through_cuts
+from bundle.report.results import TRUTH, StudyResults
 
 ERROR_COLORS = "PuOr"
-COLUMNS, FEWEST = 7, 5  # panels of a row
-PANEL = PAGE_WIDTH / 6.5  # inches
+COLUMNS = 7  # panels of a row at most
 # a wide line under a narrow one: both are seen where they coincide, and in a grey print
-BAR_MM = 10
-AROUND_MM = 6.0
 CONSENSUS, OUTLINE = ("#56B4E9", 2.4), ("#D55E00", 1.0)
 
 
@@ -50,29 +58,29 @@ def figure_errors(results: StudyResults, methods: Sequence[str]) -> tuple[Figure
                 errors[nodule, method] = views[nodule, method] - truths[nodule]
     limit = nice_limit(list(errors.values()))
     columns = len(methods) + 1
-    height = 2 * _height(results, cuts) + 0.7 + _title_height(methods)
+    height = 2 * _height(results, cuts) + 0.7 + title_height(methods)
     with figure(PAGE_WIDTH, height) as drawn:
-        axes = _grid(drawn, 2 * len(nodules), columns)
+        axes = panel_grid(drawn, 2 * len(nodules), columns)
         shown = None
         for k, nodule in enumerate(nodules):
             facts, cut = results.facts[nodule], cuts[nodule]
             top, below = axes[2 * k], axes[2 * k + 1]
-            _show(top[0], truths[nodule], cut, facts)
-            _scale_bar(top[0], truths[nodule], cut, facts)
-            _write(below[0], _nodule_words(results, nodule, cut))
+            show(top[0], truths[nodule], cut, facts)
+            scale_bar(top[0], truths[nodule], cut, facts)
+            write(below[0], _nodule_words(results, nodule, cut))
             for method, upper, lower in zip(methods, top[1:], below[1:], strict=False):
                 if (nodule, method) not in views:
-                    _write(upper, "none:\nsee failures")
-                    _write(lower, "")
+                    write(upper, "none:\nsee failures")
+                    write(lower, "")
                     continue
-                _show(upper, views[nodule, method], cut, facts)
-                shown = _show(lower, errors[nodule, method], cut, facts, cmap=ERROR_COLORS, vmin=-limit, vmax=limit)
-            _titles(top, [TRUTH, *methods] if k == 0 else [])
+                show(upper, views[nodule, method], cut, facts)
+                shown = show(lower, errors[nodule, method], cut, facts, cmap=ERROR_COLORS, vmin=-limit, vmax=limit)
+            titles(top, [TRUTH, *methods] if k == 0 else [])
         if shown is not None:
             bar = drawn.colorbar(shown, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02, extend="both")
             bar.set_label("reconstruction minus truth, HU")
             bar.outline.set_linewidth(0.4)
-        _finish(drawn)
+        finish(drawn)
     return drawn, (
         f"{_which(results, nodules).capitalize()} of {_count(nodules)}, and error of each method in HU "
         f"({results.kind_words}; lung window; truth clipped to -1000 to 400 HU as in all measurements; bar: {BAR_MM} "
@@ -103,20 +111,20 @@ def figure_expected_errors(results: StudyResults, methods: Sequence[str]) -> tup
     if not panels:
         return None
     limit, columns = nice_limit(list(panels.values())), 2 * len(methods) + 1
-    with figure(PAGE_WIDTH, _height(results, cuts) + 1.2 + _title_height(methods)) as drawn:
-        axes = _grid(drawn, len(nodules), columns)
+    with figure(PAGE_WIDTH, _height(results, cuts) + 1.2 + title_height(methods)) as drawn:
+        axes = panel_grid(drawn, len(nodules), columns)
         shown = None
         for nodule, row in zip(nodules, axes, strict=True):
             facts, cut = results.facts[nodule], cuts[nodule]
-            _write(row[0], _nodule_words(results, nodule, cut))
+            write(row[0], _nodule_words(results, nodule, cut))
             for i, method in enumerate(methods):
                 places = row[1 + 2 * i : 3 + 2 * i]
                 if (nodule, method) not in panels:
-                    _write(places[0], "none:\nsee failures")
-                    _write(places[1], "")
+                    write(places[0], "none:\nsee failures")
+                    write(places[1], "")
                     continue
                 for place, view in zip(places, panels[nodule, method], strict=True):
-                    shown = _show(place, view, cut, facts, cmap=HEAT, vmin=0, vmax=limit)
+                    shown = show(place, view, cut, facts, cmap=HEAT, vmin=0, vmax=limit)
         for i, method in enumerate(methods):
             words = wrapped(label(method))
             axes[0, 1 + 2 * i].set_title(f"{words}:\nactual\nerror")
@@ -125,7 +133,7 @@ def figure_expected_errors(results: StudyResults, methods: Sequence[str]) -> tup
         bar = drawn.colorbar(shown, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02, extend="max")
         bar.set_label("absolute error, HU")
         bar.outline.set_linewidth(0.4)
-        _finish(drawn)
+        finish(drawn)
     return drawn, (
         f"Actual absolute error on the {_which(results, nodules)} of {_count(nodules)}, and beside it what the method "
         f"expects it to be on average, from the observed slices alone ({results.kind_words}; truth clipped to -1000 to "
@@ -148,8 +156,8 @@ def figure_masks(results: StudyResults, methods: Sequence[str]) -> tuple[Figure,
         return None
     threshold = results.main_threshold
     cuts = {n: central_cut(_known(results.truth_mask(n)), results.facts[n]) for n in nodules}
-    with figure(PAGE_WIDTH, len(nodules) * PANEL + 0.5 + _title_height(methods)) as drawn:
-        axes = _grid(drawn, len(nodules), len(methods))
+    with figure(PAGE_WIDTH, len(nodules) * PANEL + 0.5 + title_height(methods)) as drawn:
+        axes = panel_grid(drawn, len(nodules), len(methods))
         for nodule, row in zip(nodules, axes, strict=True):
             facts, cut = results.facts[nodule], cuts[nodule]
             truth = cut.view(_known(results.truth_hu(nodule)))
@@ -157,17 +165,17 @@ def figure_masks(results: StudyResults, methods: Sequence[str]) -> tuple[Figure,
             for method, place in zip(methods, row, strict=False):
                 mask = results.mask(nodule, method, threshold)
                 if mask is None:
-                    _write(place, "none:\nsee failures")
+                    write(place, "none:\nsee failures")
                     continue
-                _show(place, truth, cut, facts)
-                _outline(place, true_mask, cut, facts, *CONSENSUS)
-                _outline(place, cut.view(mask), cut, facts, *OUTLINE)
-                _zoom(place, true_mask, cut, facts)
+                show(place, truth, cut, facts)
+                draw_outline(place, true_mask, cut, facts, *CONSENSUS)
+                draw_outline(place, cut.view(mask), cut, facts, *OUTLINE)
+                zoom(place, true_mask, cut, facts)
             row[0].set_ylabel(_short(nodule))
-        _titles(axes[0], methods)
+        titles(axes[0], methods)
         handles = [Line2D([], [], color=color, linewidth=width) for color, width in (CONSENSUS, OUTLINE)]
         drawn.legend(handles, ["readers' consensus", "method"], loc="outside lower center", ncols=2)
-        _finish(drawn)
+        finish(drawn)
     at = f"density methods at {threshold:g} HU" if threshold is not None else "masks as given"
     return drawn, (
         f"Masks on the {_which(results, nodules)} of {_count(nodules)}: readers' consensus (wide, blue) and each "
@@ -196,20 +204,20 @@ def figure_along_gap(results: StudyResults, methods: Sequence[str]) -> tuple[Fig
     kept = (slice(None),) * facts.axis + (list(facts.observed),)
     seen[kept] = truth[kept]
     images = {TRUTH: truth, "observed": seen} | {name: results.image_hu(nodule, name) for name in methods}
-    heights = [_band_height(cut, facts) for cut in cuts]
-    with figure(PAGE_WIDTH, sum(heights) + 0.3 + _title_height(images)) as drawn:
-        axes = _grid(drawn, len(cuts), len(images), height_ratios=heights)
+    heights = [band_height(cut, facts) for cut in cuts]
+    with figure(PAGE_WIDTH, sum(heights) + 0.3 + title_height(images)) as drawn:
+        axes = panel_grid(drawn, len(cuts), len(images), height_ratios=heights)
         for cut, row in zip(cuts, axes, strict=True):
             for image, place in zip(images.values(), row, strict=False):
                 if image is None:
-                    _write(place, "none:\nsee failures")
+                    write(place, "none:\nsee failures")
                 else:
-                    _show(place, cut.view(image), cut, facts, bad="#1f4e79")
-            _scale_bar(row[0], cut.view(truth), cut, facts)
+                    show(place, cut.view(image), cut, facts, bad="#1f4e79")
+            scale_bar(row[0], cut.view(truth), cut, facts)
             # upright: turned, the words of thin cuts would run into each other
             row[0].set_ylabel(cut.words(facts.spacing).replace(", ", "\n"), rotation=0, ha="right", va="center")
-        _titles(axes[0], list(images))
-        _finish(drawn)
+        titles(axes[0], list(images))
+        finish(drawn)
     return drawn, (
         f"{_short(nodule)} in the two planes along the gap: truth, the observed slices alone (1 in "
         f"{facts.observed[1] - facts.observed[0] if len(facts.observed) > 1 else 1}, {facts.gap_mm:.2f} mm apart; "
@@ -217,89 +225,8 @@ def figure_along_gap(results: StudyResults, methods: Sequence[str]) -> tuple[Fig
     )
 
 
-def _show(place: Axes, view: np.ndarray, cut: Cut, facts: NoduleFacts, bad: str | None = None, **colors: Any) -> Any:
-    down, across = cut.pixel(facts.spacing)
-    rows, columns = view.shape
-    options: dict[str, Any] = {"cmap": "gray", "vmin": LUNG_WINDOW[0], "vmax": LUNG_WINDOW[1]} | colors
-    shown = place.imshow(view, extent=(0, columns * across, rows * down, 0), aspect="equal", **options)
-    if bad is not None:
-        shown.set_cmap(shown.get_cmap().with_extremes(bad=bad))
-    _bare(place)
-    return shown
-
-
-def _outline(place: Axes, flat: np.ndarray, cut: Cut, facts: NoduleFacts, color: str, width: float) -> None:
-    down, across = cut.pixel(facts.spacing)
-    pieces = [[(x * across, y * down) for x, y in piece] for piece in outline(flat)]
-    place.add_collection(LineCollection(pieces, colors=color, linewidths=width, capstyle="round"), autolim=False)
-
-
-def _zoom(place: Axes, flat: np.ndarray, cut: Cut, facts: NoduleFacts) -> None:
-    """Show a square around the mask, as wide as the mask and some mm; all of it for an empty mask."""
-    where = np.nonzero(flat)
-    if len(where[0]):
-        steps = cut.pixel(facts.spacing)
-        middle, half = [], 0.0
-        for indices, step in zip(where, steps, strict=True):
-            low, high = indices.min() * step, (indices.max() + 1) * step
-            middle.append((low + high) / 2)
-            half = max(half, (high - low) / 2 + AROUND_MM)
-        place.set(xlim=(middle[1] - half, middle[1] + half), ylim=(middle[0] + half, middle[0] - half))
-        place.set_facecolor("#333333")
-
-
-def _scale_bar(place: Axes, view: np.ndarray, cut: Cut, facts: NoduleFacts) -> None:
-    down, across = cut.pixel(facts.spacing)
-    y, x = 0.94 * view.shape[0] * down, 0.05 * view.shape[1] * across
-    for color, width in (("#000000", 3.5), ("#FFFFFF", 2.0)):
-        place.plot([x, x + BAR_MM], [y, y], color=color, linewidth=width, solid_capstyle="butt")
-
-
-def _write(place: Axes, text: str) -> None:
-    place.text(0.5, 0.5, text, ha="center", va="center", transform=place.transAxes, fontsize=7)
-    _bare(place)
-
-
-def _bare(place: Axes) -> None:
-    place.set(xticks=[], yticks=[])
-    place.grid(visible=False)
-    for spine in place.spines.values():
-        spine.set_visible(False)
-
-
-def _titles(row: Sequence[Axes], names: Sequence[str]) -> None:
-    for place, name in zip(row, names, strict=False):
-        place.set_title(wrapped(label(name)))
-
-
-def _title_height(names: Iterable[str]) -> float:
-    """Inches of the highest title over a panel."""
-    return 0.14 * max(len(wrapped(label(name)).splitlines()) for name in names)
-
-
-def _grid(drawn: Figure, rows: int, used: int, **options: Any) -> np.ndarray:
-    """(rows, columns) panels, of which the first ``used`` of a row are; never so few that they outgrow the page."""
-    axes = drawn.subplots(rows, max(used, FEWEST), squeeze=False, **options)
-    for place in axes[:, used:].flat:
-        place.set_axis_off()
-    return axes
-
-
-def _finish(drawn: Figure) -> None:
-    engine = drawn.get_layout_engine()
-    if engine is not None:
-        engine.set(w_pad=0.03, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[call-arg]
-
-
-def _band_height(cut: Cut, facts: NoduleFacts) -> float:
-    """Inches of a row of such views, a panel wide; a very flat one has room for the words beside it."""
-    down, across = cut.pixel(facts.spacing)
-    width, height = (facts.shape[i] for i in range(3) if i != cut.axis)
-    return min(1.4 * PANEL, max(0.6 * PANEL, PANEL * (height * down) / (width * across)))
-
-
 def _height(results: StudyResults, cuts: dict[str, Cut]) -> float:
-    return sum(_band_height(cut, results.facts[name]) for name, cut in cuts.items())
+    return sum(band_height(cut, results.facts[name]) for name, cut in cuts.items())
 
 
 def _nodule_words(results: StudyResults, nodule: str, cut: Cut) -> str:

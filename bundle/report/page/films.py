@@ -1,23 +1,30 @@
-"""Every axial slice of a volume side by side in one picture, for the page's slider.
+"""Volumes as pictures that the page carries, for its viewer, which cuts them in three planes.
 
-Vocabulary: a *film* is such a picture, lowest slice first. A script shows one slice of it at a time; without a script
-it is a strip through z. Outlines of masks lie over it as one SVG path, in units of its pixels.
+Vocabulary: a *film* is every axial slice of a volume side by side in one picture, lowest slice first. Without a script
+it is a strip through z. Three kinds: an ``image`` in grey over the whole HU window, a ``mask``, and an ``error`` in
+grey from none to a limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from bundle.report.figures.style import HEAT, LUNG_WINDOW, data_address
-from bundle.report.figures.views import Cut, nodule_centre, outline
-from bundle.report.results import NoduleFacts
+from bundle.inferers.registry import label
+from bundle.report.figures.style import data_address, nice_limit
+from bundle.report.figures.views import Cut, nodule_centre
+from bundle.report.results import TRUTH, StudyResults
+from bundle.transforms.hu import HU_MAX, HU_MIN
 
 LARGEST = (128, 128, 120)
 """Voxels of a film at most, per axis: of a whole CT, that much around the nodule's centre is shown."""
+QUALITIES = (90, 75, 60, 45, 30)
+"""Of WebP, best first: the first at which a nodule's films fit its share of the page is taken."""
+PAGE_BYTES = 10_000_000
+"""Of all films of a page at most."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,46 @@ class Window:
     def crop(self, volume: np.ndarray) -> np.ndarray:
         """The part of the volume, (X, Y, Z)."""
         return volume[tuple(slice(first, first + n) for first, n in zip(self.start, self.size, strict=True))]
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film, of one method or the truth.
+
+    Attributes:
+        kind: ``image``, ``mask`` or ``error``.
+        method: its name.
+        picture: ``data:`` address.
+    """
+
+    kind: str
+    method: str
+    picture: str
+
+    @property
+    def words(self) -> str:
+        """What it shows, for people."""
+        kind = {"image": "", "mask": ", mask", "error": ", expected error"}[self.kind]
+        return label(self.method) + kind
+
+
+@dataclass(frozen=True)
+class Films:
+    """All films of a nodule.
+
+    Attributes:
+        window: the part of the crop that they show.
+        limit: HU where an error is lightest.
+        films: the truth's first.
+        quality: of their pictures.
+        left_out: methods that found no room.
+    """
+
+    window: Window
+    limit: float
+    films: tuple[Film, ...]
+    quality: int
+    left_out: tuple[str, ...] = ()
 
 
 def film_window(mask: np.ndarray) -> Window:
@@ -48,49 +95,76 @@ def film_window(mask: np.ndarray) -> Window:
     return Window(tuple(start), tuple(size))  # type: ignore[arg-type]
 
 
-def film_picture(hu: np.ndarray, window: Window) -> str:
-    """A volume's film in the lung window, as a ``data:`` address.
+def film_picture(volume: np.ndarray, low: float, high: float, quality: int | None) -> str:
+    """A volume's film as a ``data:`` address.
 
     Args:
-        hu: (X, Y, Z).
-        window: what to show.
+        volume: (X, Y, Z).
+        low: value that is black.
+        high: value that is white.
+        quality: of the picture, up to 100; None: lossless.
     """
-    part = window.crop(hu)
-    low, high = LUNG_WINDOW
-    grey = ((np.clip(part, low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
+    grey = ((np.clip(volume, low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
     film = np.concatenate([Cut(2, k).view(grey) for k in range(grey.shape[2])], axis=1)
-    return data_address(Image.fromarray(film), lossless=False)
+    return data_address(Image.fromarray(film), quality)
 
 
-def film_heat(error: np.ndarray, window: Window, limit: float) -> str:
-    """A film of absolute errors in colours, dark for none, as a ``data:`` address.
+def page_films(results: StudyResults, methods: Sequence[str]) -> dict[str, Films]:
+    """The films of all nodules that have pictures, each with a share of the page by its size.
 
     Args:
-        error: (X, Y, Z) in HU, 0 or more.
-        window: what to show.
-        limit: HU of the lightest colour.
+        results: of the study.
+        methods: in the order in which they are to find room.
     """
-    part = window.crop(error)
-    film = np.concatenate([Cut(2, k).view(part) for k in range(part.shape[2])], axis=1)
-    colors = mpl.colormaps[HEAT](np.clip(film / limit, 0, 1), bytes=True)
-    return data_address(Image.fromarray(colors[..., :3]), lossless=False)
+    shapes = {name: np.minimum(facts.shape, LARGEST) for name, facts in results.facts.items()}
+    voxels = sum(int(shape.prod()) for shape in shapes.values())
+    made = {n: nodule_films(results, n, methods, PAGE_BYTES * shape.prod() / voxels) for n, shape in shapes.items()}
+    return {name: films for name, films in made.items() if films}
 
 
-def film_outline(mask: np.ndarray, window: Window) -> str:
-    """Outline of a mask on every slice of its film, as the ``d`` of an SVG path; "" for an empty mask."""
-    part = window.crop(mask)
-    wide = part.shape[0]
-    pieces = []
-    for k in range(part.shape[2]):
-        for (x, y), (x_end, y_end) in outline(Cut(2, k).view(part)):
-            pieces.append(f"M{x + k * wide} {y}" + (f"h{x_end - x}" if y == y_end else f"v{y_end - y}"))
-    return "".join(pieces)
+def nodule_films(results: StudyResults, nodule: str, methods: Iterable[str], room: float) -> Films | None:
+    """The films of a nodule, as good as its share of the page allows.
+
+    Args:
+        results: of the study.
+        nodule: its id.
+        methods: in the order in which they are to find room.
+        room: bytes for all of them.
+
+    Returns:
+        None for a nodule without pictures.
+    """
+    truth, mask = results.truth_hu(nodule), results.truth_mask(nodule)
+    if truth is None or mask is None:
+        return None
+    window = film_window(mask)
+    volumes: list[tuple[str, str, np.ndarray]] = [("image", TRUTH, truth), ("mask", TRUTH, mask)]
+    errors = []
+    for name in methods:
+        image = results.image_hu(nodule, name) if name in results.density_methods else None
+        found = results.mask(nodule, name, results.main_threshold) if results.has(nodule, name) else None
+        expected = results.error_hu(nodule, name)
+        volumes += [(k, name, v) for k, v in (("image", image), ("mask", found), ("error", expected)) if v is not None]
+        errors += [window.crop(np.abs(image - truth))] if image is not None else []
+    volumes = [(kind, name, window.crop(volume)) for kind, name, volume in volumes]
+    limit = nice_limit(errors)
+    masks = {name: film_picture(volume, 0, 1, None) for kind, name, volume in volumes if kind == "mask"}
+    for quality in QUALITIES:
+        films = [Film(kind, name, _picture(kind, volume, limit, quality, masks[name] if kind == "mask" else ""))
+                 for kind, name, volume in volumes]  # fmt: skip
+        if sum(len(film.picture) for film in films) <= room:
+            break
+    kept, used = [], 0
+    shown = list(dict.fromkeys(film.method for film in films))
+    for name in shown:
+        used += sum(len(film.picture) for film in films if film.method == name)
+        kept += [name] if name == TRUTH or used <= room else []
+    left_out = tuple(name for name in shown if name not in kept)
+    return Films(window, limit, tuple(f for f in films if f.method in kept), quality, left_out)
 
 
-def film_marks(facts: NoduleFacts, window: Window) -> str:
-    """A line below every observed slice, as the ``d`` of an SVG path; "" where another axis was decimated."""
-    if facts.axis != 2:
-        return ""
-    wide, high, count = window.size
-    shown = [k - window.start[2] for k in facts.observed]
-    return "".join(f"M{k * wide} {high}h{wide}" for k in shown if 0 <= k < count)
+def _picture(kind: str, volume: np.ndarray, limit: float, quality: int, mask: str) -> str:
+    if kind == "mask":
+        return mask
+    low, high = (HU_MIN, HU_MAX) if kind == "image" else (0.0, limit)
+    return film_picture(volume, low, high, quality)

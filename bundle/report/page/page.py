@@ -1,6 +1,6 @@
 """The report as one HTML file: its style, script and pictures are inside, and it loads nothing.
 
-The words are in ``templates/report.html.j2``, the looks in ``style.css``, the slider in ``script.js`` there. A content
+The words are in ``templates/report.html.j2``, the looks in ``style.css``, the viewer in ``script.js`` there. A content
 security policy in the page forbids it the network, so that a report of patients' CT stays where it is opened.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -18,13 +17,19 @@ import jinja2
 
 from bundle.inferers.registry import label
 from bundle.metrics import explain_undefined
-from bundle.report.figures.draw import Drawn
-from bundle.report.page.nodule_page import nodule_page, seconds_text
+from bundle.report.figures.draw import PAPERS, Drawn
+from bundle.report.figures.views import chosen_nodules
+from bundle.report.options import ReportOptions
+from bundle.report.page.answer import SHAPE, TUMOUR, answers, forests, question
+from bundle.report.page.films import QUALITIES, Films, page_films
+from bundle.report.page.nodule_page import nodule_page
+from bundle.report.page.overview import cohort_table, failures_table, glance_table, seconds_table
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
+from bundle.report.tables.main_columns import best_first
 from bundle.report.tables.paper_tables import MAIN_TABLES
-from bundle.report.tables.table import DASH, Table
+from bundle.report.tables.table import Table
 from bundle.report.tables.write import Tables
+from bundle.transforms.hu import HU_MAX, HU_MIN
 from bundle.version import __version__
 
 
@@ -34,6 +39,7 @@ def report_html(
     comparisons: Sequence[Table],
     figures: Sequence[Drawn],
     left_out: Sequence[str] = (),
+    options: ReportOptions | None = None,
 ) -> str:
     """The whole page.
 
@@ -43,20 +49,26 @@ def report_html(
         comparisons: further tables.
         figures: in the order of the page.
         left_out: what could not be shown, one sentence each.
+        options: which method the others are compared with.
 
     Returns:
         HTML that opens from disk, with a script or without.
     """
-    nodules = [nodule_page(results, name, i + 1) for i, name in enumerate(results.nodules)]
+    order = _looked_for(results)
+    films = page_films(results, order)
+    chosen = options or ReportOptions()
+    nodules = [nodule_page(results, name, i + 1, films.get(name)) for i, name in enumerate(results.nodules)]
     return _template().render(
         title="Recovered CT slices around lung nodules",
         version=__version__,
         results=results,
         measured=datetime.date.fromtimestamp((results.root / "metrics.csv").stat().st_mtime).isoformat(),
-        columns=[column.label for column in MAIN_COLUMNS],
-        glance=_glance(results),
-        sentences=list(_sentences(results)),
-        cohort=_cohort(results, nodules),
+        question=question(results),
+        answers=list(answers(results, chosen)),
+        forests=forests(results, chosen),
+        glance=glance_table(results),
+        cohort=cohort_table(results),
+        links={page["id"]: f"#{page['anchor']}" for page in nodules},
         protocol=_protocol(results),
         tables=tables,
         main_tables=[table for table in tables.paper if table.name in MAIN_TABLES],
@@ -64,14 +76,40 @@ def report_html(
         statistics=comparisons,
         figures=figures,
         nodules=nodules,
+        viewed=[page for page in nodules if page["films"]],
+        example=next((name for name in chosen_nodules(results, 1) if films.get(name)), ""),
+        ticked=order[:4],
+        notes=list(_film_notes(films)),
+        failures=failures_table(results),
         undefined=_undefined(results),
         # read while the page was made, so problems come last
         problems=[*results.problems, *left_out],
         study_json=json.dumps(results.study, indent=1) if results.study else "",
-        seconds=_seconds(results),
+        seconds=seconds_table(results),
         label=label,
-        dash=DASH,
+        hu_min=HU_MIN,
+        hu_max=HU_MAX,
     )
+
+
+def _looked_for(results: StudyResults) -> list[str]:
+    """All methods, those first that a reader looks for: the best, the paper's, the best masks."""
+    images, masks = (best_first(results, results.methods, column) for column in (TUMOUR, SHAPE))
+    papers = [name for name in PAPERS if name in results.density_methods]
+    return list(dict.fromkeys([*images[:1], *papers, *masks[:1], *images, *results.methods]))
+
+
+def _film_notes(films: Mapping[str, Films]) -> Iterator[str]:
+    """What the pictures lack for the page's size."""
+    worst = min((one.quality for one in films.values()), default=QUALITIES[0])
+    if worst < QUALITIES[0]:
+        yield (
+            f"The page holds many nodules: pictures here have less detail (WebP of quality {worst} to "
+            f"{max(one.quality for one in films.values())} of 100); the volumes in nodules/ have all of it."
+        )
+    lost = sorted({name for one in films.values() for name in one.left_out})
+    if lost:
+        yield f"For want of room, pictures of {', '.join(map(label, lost))} are left out on some nodules."
 
 
 @cache
@@ -84,73 +122,6 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("report.html.j2")
-
-
-def _glance(results: StudyResults) -> list[dict[str, Any]]:
-    """A row a method: means of the main metrics, the best of each marked."""
-    found = [
-        [
-            results.summaries.get((name, c.slices, c.region, threshold_of(results, name, c), c.metric))
-            for c in MAIN_COLUMNS
-        ]
-        for name in results.methods
-    ]
-    best = []
-    for i, column in enumerate(MAIN_COLUMNS):
-        means = [row[i].mean for row in found if row[i] and row[i].n]  # type: ignore[union-attr]
-        best.append((max if column.higher_is_better else min)(means) if len(means) > 1 else math.nan)
-    rows = []
-    for name, row in zip(results.methods, found, strict=True):
-        cells = [
-            {"text": s.text(c.decimals) if s else DASH, "best": bool(s and s.mean == top)}
-            for s, c, top in zip(row, MAIN_COLUMNS, best, strict=True)
-        ]
-        failed = sum(not results.has(nodule, name) for nodule in results.nodules) if results.facts else 0
-        failed = max(failed, sum(f["method"] == name for f in results.failures))
-        rows.append({"method": label(name), "cells": cells, "n": len(results.nodules) - failed, "failed": failed})
-    return rows
-
-
-def _sentences(results: StudyResults) -> Iterator[str]:
-    """The best mean of each main metric in words; none where fewer than two methods have one."""
-    for column in MAIN_COLUMNS:
-        means = {}
-        for name in results.methods:
-            at = threshold_of(results, name, column)
-            summary = results.summaries.get((name, column.slices, column.region, at, column.metric))
-            if summary and summary.n:
-                means[name] = summary
-        if len(means) > 1:
-            sign = 1 if column.higher_is_better else -1
-            top = max(means, key=lambda name: sign * means[name].mean)
-            words = "highest" if column.higher_is_better else "lowest"
-            mean = f"{means[top].mean:.{column.decimals}f}"
-            yield f"{column.label}: {words} mean by {label(top)}, {mean} (n = {means[top].n})"
-
-
-def _cohort(results: StudyResults, nodules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for page in nodules:
-        facts = results.facts.get(page["id"])
-        failed = sum(f["nodule_id"] == page["id"] for f in results.failures)
-        cells = [DASH] * 5
-        if facts:
-            cells = [
-                f"{facts.diameter_mm:.1f}" if facts.diameter_mm else DASH,
-                " × ".join(map(str, facts.shape)),
-                " × ".join(f"{s:.3g}" for s in facts.spacing),
-                f"{facts.gap_mm:.2f}" if len(facts.observed) > 1 else DASH,
-                f"{len(facts.observed)} of {facts.shape[facts.axis]}",
-            ]
-        malignancy = facts.ratings.get("malignancy") if facts else None
-        rows.append(
-            {
-                "id": page["id"],
-                "anchor": page["anchor"],
-                "cells": [*cells, DASH if malignancy is None else f"{malignancy:.2f}", str(failed)],
-            }
-        )
-    return rows
 
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
@@ -199,13 +170,3 @@ def _undefined(results: StudyResults) -> list[dict[str, Any]]:
         for sentence in explain_undefined([row]) or [f"{row['metric']} is infinite"]:
             found.setdefault((row["method"], sentence), []).append(row["nodule_id"])
     return [{"method": label(m), "sentence": s, "nodules": n} for (m, s), n in found.items() if m != TRUTH or n]
-
-
-def _seconds(results: StudyResults) -> list[tuple[str, str, str]]:
-    """Method, median and total seconds."""
-    rows = []
-    for name in results.methods:
-        times = [s for (_, method), s in results.seconds.items() if method == name]
-        if times:
-            rows.append((label(name), seconds_text(statistics.median(times)), seconds_text(sum(times))))
-    return rows

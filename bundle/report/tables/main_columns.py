@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bundle.metrics.table import metric_of
 from bundle.report.results import StudyResults
+from bundle.report.tidy import Summary
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,20 @@ MAIN_COLUMNS = (
 def threshold_of(results: StudyResults, method: str, column: Column) -> float | None:
     """The threshold at which a column is read: the main one for density methods, none for others."""
     return results.main_threshold if column.region == "roi" and method in results.density_methods else None
+
+
+def summary_at(results: StudyResults, method: str, column: Column) -> Summary | None:
+    """A method's mean and sd over nodules; None where it was not measured."""
+    at = threshold_of(results, method, column)
+    return results.summaries.get((method, column.slices, column.region, at, column.metric))
+
+
+def values_at(results: StudyResults, method: str, column: Column) -> dict[str, float]:
+    """A method's values by nodule; nan where it failed."""
+    return results.values(method, column.slices, column.region, threshold_of(results, method, column), column.metric)
+
+
+def best_first(results: StudyResults, methods: Iterable[str], column: Column) -> list[str]:
+    """Methods that have a mean, the best one first."""
+    means = {name: found.mean for name in methods if (found := summary_at(results, name, column)) and found.n}
+    return sorted(means, key=lambda name: means[name], reverse=column.higher_is_better)

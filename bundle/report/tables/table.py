@@ -31,6 +31,7 @@ class Table:
         rows: cells, one for each column; a table may have none.
         heads: columns that name a row.
         title: a few words.
+        strong: (row, column) of the cells that stand out on a page.
         records: the values to the last digit, for the CSV file.
         fields: keys of the records, in order.
 
@@ -47,6 +48,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     heads: int = 1
     title: str = ""
+    strong: tuple[tuple[int, int], ...] = ()
     records: tuple[Mapping[str, Any], ...] = ()
     fields: tuple[str, ...] = ()
 
