@@ -20,9 +20,10 @@ from monai.transforms import Transform
 from bundle.data.formats import SUFFIXES, read_image, stem_of
 from bundle.data.identity import check_ids
 from bundle.data.intensity import check_hu, padding_of
-from bundle.data.masks import check_place, labels_of
+from bundle.data.masks import labels_of
 from bundle.data.nodule import make_item
 from bundle.errors import InputError
+from bundle.transforms.grid import check_place
 
 
 def _read_json(path: Path) -> Any:

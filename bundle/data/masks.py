@@ -18,16 +18,14 @@ from monai.transforms import MapTransform
 
 from bundle.data.dicom.outlines import Grid, read_outlines
 from bundle.data.formats import read_image, suffix_of
-from bundle.data.nodule import corner_distance, to_lps
+from bundle.data.nodule import to_lps
 from bundle.data.notes import add_notes, notes_of
 from bundle.errors import InputError
+from bundle.transforms.grid import check_place
 
 EVEN_MM = 0.01  # slices this close to an even grid are on it: headers round positions to a hundredth of a mm
 # more values than this are no labels but an image
 _MOST_LABELS = 64
-# how far a mask may lie from its image, in parts of a voxel: programs round affines in different ways
-_OFF_VOXELS = 0.1
-_TOLD_MM = 0.002
 
 
 def labels_of(values: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
@@ -75,37 +73,6 @@ def labels_of(values: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
         notes.append(f"{what} has {len(labels)} labels ({', '.join(map(str, labels))}): "
                      "each is taken as a nodule of its own")  # fmt: skip
     return values.astype(np.uint8 if labels[-1] < 256 else np.uint16), notes
-
-
-def check_place(
-    image: np.ndarray, mask: np.ndarray, shape: tuple[int, ...], what: str, of: str, uneven: bool = False
-) -> str | None:
-    """Refuse a mask that lies elsewhere than its image.
-
-    Args:
-        image: (4, 4) affine of the image.
-        mask: of the mask, with its axes in the image's order.
-        shape: (X, Y, Z) of both.
-        what: the mask, named in the error.
-        of: the image.
-        uneven: slices lie unevenly, so that the affines can't say where they are.
-
-    Returns:
-        a note, where the mask is off by what rounding leaves.
-
-    Raises:
-        InputError: it is off by more than a tenth of a voxel.
-    """
-    here, there = image.copy(), mask.copy()
-    if uneven:
-        here[:3, 2] = there[:3, 2] = 0  # whoever wrote the mask had no spacing to write
-    apart = corner_distance(here, there, shape)
-    if not apart <= _OFF_VOXELS * np.linalg.norm(image[:3, :3], axis=0).min():
-        raise InputError(
-            f"{what} lies up to {apart:.3g} mm away from {of} (their affines differ): "
-            "give a mask that was drawn on this image"
-        )
-    return f"{what} lies {apart:.2g} mm off its image: taken as on its grid" if apart > _TOLD_MM else None
 
 
 def load_mask(path: str | Path, image: MetaTensor, segment: str | int | None = None) -> MetaTensor:

@@ -19,8 +19,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 
-from bundle.data.nodule import corner_distance
 from bundle.errors import InputError
+from bundle.transforms.grid import corner_distance
 
 # xyzt_units: mm for one unit of the header
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}

@@ -8,7 +8,6 @@ lowest first.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -19,26 +18,6 @@ from monai.transforms import Orientation
 from bundle.errors import InputError
 
 AFFINE_TOLERANCE_MM = 1e-3
-
-
-def corner_distance(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
-    """How far two affines put the corners of one grid apart, at most.
-
-    Args:
-        first: 4 x 4, voxel index -> mm.
-        second: 4 x 4, voxel index -> mm.
-        shape: voxels of the grid (X, Y, Z).
-
-    Returns:
-        mm.
-
-    Example:
-        >>> shifted = np.eye(4); shifted[0, 3] = 0.5
-        >>> corner_distance(np.eye(4), shifted, (4, 4, 4))
-        0.5
-    """
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=float)
-    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
 
 
 def to_lps(volume: MetaTensor) -> MetaTensor:

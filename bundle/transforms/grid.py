@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
 
-from bundle.data.masks import check_place
 from bundle.errors import InputError
 from bundle.units import to_array
+
+# how far a mask may lie from its image, in parts of a voxel: programs round affines in different ways
+_OFF_VOXELS = 0.1
+_TOLD_MM = 0.002
 
 
 def voxel_spacing(data: Any, spacing: Sequence[float] | None = None) -> tuple[float, ...]:
@@ -62,6 +66,57 @@ def check_same_place(volume: Any, mask: Any, name: str = "the image") -> None:
         return
     here, there = (to_array(each.affine).astype(np.float64) for each in (volume, mask))
     check_place(here, there, shapes[0], "the mask", name)
+
+
+def corner_distance(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far two affines put the corners of one grid apart, at most.
+
+    Args:
+        first: 4 x 4, voxel index -> mm.
+        second: 4 x 4, voxel index -> mm.
+        shape: voxels of the grid (X, Y, Z).
+
+    Returns:
+        mm.
+
+    Example:
+        >>> shifted = np.eye(4); shifted[0, 3] = 0.5
+        >>> corner_distance(np.eye(4), shifted, (4, 4, 4))
+        0.5
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+
+
+def check_place(
+    image: np.ndarray, mask: np.ndarray, shape: tuple[int, ...], what: str, of: str, uneven: bool = False
+) -> str | None:
+    """Refuse a mask that lies elsewhere than its image.
+
+    Args:
+        image: (4, 4) affine of the image.
+        mask: of the mask, with its axes in the image's order.
+        shape: (X, Y, Z) of both.
+        what: the mask, named in the error.
+        of: the image.
+        uneven: slices lie unevenly, so that the affines can't say where they are.
+
+    Returns:
+        a note, where the mask is off by what rounding leaves.
+
+    Raises:
+        InputError: it is off by more than a tenth of a voxel.
+    """
+    here, there = image.copy(), mask.copy()
+    if uneven:
+        here[:3, 2] = there[:3, 2] = 0  # whoever wrote the mask had no spacing to write
+    apart = corner_distance(here, there, shape)
+    if not apart <= _OFF_VOXELS * np.linalg.norm(image[:3, :3], axis=0).min():
+        raise InputError(
+            f"{what} lies up to {apart:.3g} mm away from {of} (their affines differ): "
+            "give a mask that was drawn on this image"
+        )
+    return f"{what} lies {apart:.2g} mm off its image: taken as on its grid" if apart > _TOLD_MM else None
 
 
 def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,9 @@ import pytest
 from helpers.nodules import small_nodule, write_nodule
 
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
-from bundle.data.nodule import corner_distance, make_item
+from bundle.data.nodule import make_item
 from bundle.errors import InputError
+from bundle.transforms.grid import corner_distance
 
 load = LoadNiftiNodule()
 
