@@ -28,6 +28,7 @@ def voxel_spacing(data: Any, spacing: Sequence[float] | None = None) -> tuple[fl
         InputError: no ``spacing`` is given and the data carry no affine; or it is not mm > 0 for each axis.
 
     Example:
+        >>> import torch
         >>> affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0]))
         >>> voxel_spacing(MetaTensor(torch.zeros(1, 4, 4, 4), affine=affine))
         (2.0, 2.0, 5.0)
@@ -57,6 +58,7 @@ def check_same_place(volume: Any, mask: Any, name: str = "the image") -> None:
             tenth of one.
 
     Example:
+        >>> import torch
         >>> check_same_place(MetaTensor(torch.zeros(1, 4, 4, 4)), MetaTensor(torch.ones(1, 4, 4, 4)))
     """
     shapes = tuple(mask.shape[1:]), tuple(volume.shape[1:])
