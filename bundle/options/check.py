@@ -22,7 +22,8 @@ from bundle.options.table import OPTIONS
 
 # entries that MONAI and its tracking read by name
 READ_BY_MONAI = {"imports", "bundle_root", "initialize", "run", "finalize"}
-READ_BY_MONAI |= {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
+TRACKING = ("tracking_uri", "experiment_name", "run_name")
+READ_BY_MONAI |= {*TRACKING, "save_execute_config", "is_not_rank0"}
 # parts that an app reads by name, or that an overlay may leave without a reader
 PARTS = {"network", "prior_network", "fit", "inferers", "displayable_configs", "pre_transforms", "post_transforms"}
 # what `python -m monai.bundle run` takes for itself
@@ -37,7 +38,7 @@ def check_options() -> dict[str, Any]:
     exit status 1; in any other program it is raised.
 
     Returns:
-        every option of the config with its value.
+        every option of the config with its value, and where ``--tracking`` leads to.
 
     Raises:
         InputError: an option that nothing reads, or a value that is not of its kind.
@@ -142,7 +143,8 @@ def _settle(parser: ConfigParser, typed: Mapping[str, str]) -> dict[str, Any]:
             f"--bundle_root is {root!r}, where there is no configs/metadata.json: give the command "
             "in the bundle's folder, or name that folder by --bundle_root"
         )
-    return {name: resolved[name] for name in names}
+    tracking = {name: parser.ref_resolver.get_resolved_content(name) for name in TRACKING if name in config}
+    return {name: resolved[name] for name in names} | tracking
 
 
 def _meant(parser: ConfigParser, name: str, typed: Mapping[str, str]) -> Any:

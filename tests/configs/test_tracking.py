@@ -4,6 +4,8 @@ import pytest
 from helpers.nodules import ROOT
 from monai.bundle import ConfigWorkflow
 
+from bundle.study.tracking import summary_metrics
+
 mlflow = pytest.importorskip("mlflow")
 
 
@@ -38,3 +40,13 @@ def test_a_training_is_tracked(nodule_folder, tmp_path):
         **{"train#dataset#options#patch": 16, "network_def#features": [8, 8]},
     )  # fmt: skip
     assert {"train_loss", "gain_db"} <= logged.keys()
+
+
+def test_a_study_is_tracked(nodule_folder, tmp_path):
+    parameters, logged = tracked(
+        "study", tmp_path / "out", output_dir=str(tmp_path / "out"), datalist=str(nodule_folder(2)),
+        methods=["linear", "signed_distance"], workers=1, report=False,
+    )  # fmt: skip
+    assert parameters["stride"] == "5"
+    assert logged == pytest.approx(summary_metrics(tmp_path / "out" / "summary.csv"))
+    assert "linear/unobserved/global/psnr" in logged
