@@ -66,6 +66,8 @@ def describe(thing: Any) -> Any:
         public = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
     else:
         public = {key: value for key, value in vars(thing).items() if not key.startswith("_") and key[:3] != "on_"}
+    if isinstance(device := public.get("device"), str):
+        public["device"] = device.split(":")[0]  # which of several GPUs it was makes no other result
     return {"is": _name(type(thing)), **{key: describe(value) for key, value in sorted(public.items())}}
 
 

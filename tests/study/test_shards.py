@@ -68,7 +68,7 @@ def test_two_shards_give_the_same_metrics_as_one_process(nodule_folder, tmp_path
     make_study(folder, tmp_path / "one", ["linear", "siren"], epochs=2).run()
     for rank in (0, 1):
         study = make_study(folder, tmp_path / "two", ["linear", "siren"], epochs=2)
-        study.shard = lambda rank=rank: Shard(rank, 2)
+        study.shard = Shard(rank, 2)
         capsys.readouterr()
         study.run()
         printed = capsys.readouterr().out

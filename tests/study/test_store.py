@@ -55,6 +55,12 @@ def test_fingerprint_differs_with_any_parameter(one, other):
     assert fingerprint(one) == fingerprint(one)
 
 
+def test_fingerprint_tells_kinds_of_devices_apart_but_not_two_gpus_of_one_machine():
+    cpu, first, second = (Part() for _ in range(3))
+    cpu.device, first.device, second.device = "cpu", "cuda:0", "cuda:1"
+    assert fingerprint(first) == fingerprint(second) != fingerprint(cpu)
+
+
 def test_fingerprint_does_not_depend_on_dictionary_order():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 
