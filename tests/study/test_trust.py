@@ -1,6 +1,7 @@
 """A study that is stopped, killed in part, out of disk, damaged on disk, or started twice."""
 
 import csv
+import functools
 import json
 import os
 import re
@@ -28,8 +29,12 @@ def start(datalist, out, workers, epochs=3000):
         "--methods", "['linear','siren']", "--epochs", str(epochs), "--workers", str(workers), "--device", "cpu",
         "--report", "False", "--output_dir", str(out),
     ]  # fmt: skip
+    # a shell that runs the tests in the background has Ctrl-C ignored by all that they start
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heard
+    )
 
 
 def wait_for(process, out, results):
