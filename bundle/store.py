@@ -102,6 +102,7 @@ class ResultStore:
         OutputError: the folder can't be made or written.
 
     Example:
+        >>> import tempfile
         >>> store = ResultStore(tempfile.mkdtemp())
         >>> with store.writing("a_nodule", "linear", "f00d") as folder:
         ...     _ = (folder / "note.txt").write_text("whole")

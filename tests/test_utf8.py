@@ -71,10 +71,10 @@ def test_a_study_in_the_locale_c_writes_utf8(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert b"Traceback" not in done.stderr
     texts = [path for path in (tmp_path / "öut").rglob("*") if path.suffix in (".json", ".csv", ".md", ".html", ".tex")]
-    assert {"report.html", "summary.md", "study.json", "metrics.csv"} <= {path.name for path in texts}
+    assert {"report.html", "methods.md", "study.json", "metrics.csv"} <= {path.name for path in texts}
     for path in texts:
         path.read_bytes().decode("utf-8")
-    assert "±" in (tmp_path / "öut" / "summary.md").read_text(encoding="utf-8")
+    assert "±" in (tmp_path / "öut" / "tables" / "table1.md").read_text(encoding="utf-8")
     assert "öut" in json.loads((tmp_path / "öut" / "study.json").read_text(encoding="utf-8"))["command"]
 
 

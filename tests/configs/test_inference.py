@@ -59,7 +59,7 @@ def test_uneven_dicom_to_nifti_and_dicom(tmp_path):
     hu, _ = small_nodule((16, 14, 5))
     write_series(tmp_path / "scan", hu, z, spacing=(0.7, 0.7))
     made = infer(
-        tmp_path / "out", image=str(tmp_path / "scan"), method="linear", slice_spacing=0.5,
+        tmp_path / "out", image=str(tmp_path / "scan"), method="linear", slice_spacing=0.5, thickness_mm=0,
         dicom_output=str(tmp_path / "dicom"),
     )  # fmt: skip
     voxels = np.asarray(nib.load(made).dataobj)

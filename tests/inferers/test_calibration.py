@@ -206,12 +206,12 @@ def test_the_scale_is_applied_and_observed_slices_are_sure():
     assert LinearInferer().calibration is None
 
 
-def grouped(seed, count=120):
+def grouped(seed, count=400):
     """Residuals of a method that is three times too sure in tissue, and twice where observed slices are averages."""
     rng = np.random.default_rng(seed)
     residuals, errors, images, gaps, thick = [], [], [], [], []
     for nodule in range(count):
-        hu = rng.choice([-900.0, -20.0], 4000)
+        hu = rng.choice([-900.0, -20.0], 1000)
         averages = bool(nodule % 2)
         sd = 0.02 * np.where(hu > -500, 3, 1) * (2 if averages else 1)
         residuals.append(rng.normal(0, sd))
@@ -235,7 +235,7 @@ def test_groups_that_are_too_sure_are_covered_on_others_all_the_same():
                     chosen = (h > -500) == tissue
                     held.append(coverage_of([r[chosen]], [e[chosen]], found, [g], None, [h[chosen]], [t])[0])
                     before.append(coverage_of([r[chosen]], [e[chosen]], plain, [g])[0])
-            assert np.mean(held) == pytest.approx(0.9, abs=0.03)
+            assert np.mean(held) == pytest.approx(0.9, abs=0.04)
             assert abs(np.mean(before) - 0.9) > 0.05 or (kind, tissue) == (True, False)
 
 

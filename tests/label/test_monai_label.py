@@ -52,7 +52,7 @@ class TestRequest:
 
     def test_defaults(self, tmp_path):
         got = self.request(tmp_path, center="", size_mm="", method="", answer=None)
-        assert (got.method, got.answer, got.center, got.size_mm) == ("pchip", "image", None, (50.0, 50.0, 50.0))
+        assert (got.method, got.answer, got.center, got.size_mm) == ("auto", "image", None, (50.0, 50.0, 50.0))
         assert got.max_seconds == 300
 
     @pytest.mark.parametrize("center", ["1, 2.5, -3", "[1 2.5 -3]", [1, 2.5, -3], ("1", "2.5", "-3")])
@@ -69,7 +69,7 @@ class TestRequest:
             ({"method": "signed_distance"}, "mask", "signed_distance"),
             ({"method": "linear"}, "image", "linear"),
             ({"method": "siren", "answer": "mask"}, "mask", "signed_distance"),
-            ({"result_dtype": "float32"}, "image", "pchip"),
+            ({"result_dtype": "float32"}, "image", "auto"),
         ],
     )
     def test_what_is_answered(self, tmp_path, asked, answer, method):
@@ -183,7 +183,7 @@ def test_what_the_server_offers_is_what_a_request_understands():
     parser["bundle_root"] = str(ROOT)
     offered = parser.get_parsed_content("displayable_configs")
     request = read_request({"image": str(ROOT), **offered}, list(parser.get_parsed_content("inferers")))
-    assert (request.method, request.answer, request.epochs) == ("pchip", "image", 100)
+    assert (request.method, request.answer, request.epochs) == ("auto", "image", 100)
 
 
 def test_the_guide_knows_every_parameter():

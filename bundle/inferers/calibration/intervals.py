@@ -133,7 +133,8 @@ def group_factors(table: np.ndarray, gaps_mm: np.ndarray | float, image_hu: np.n
     gap, hu = np.broadcast_arrays(np.asarray(gaps_mm, dtype=float), np.asarray(image_hu, dtype=float))
     row = np.interp(np.log(gap), np.log(GROUP_GAP_MM), np.arange(len(GROUP_GAP_MM)))
     column = np.interp(hu, GROUP_HU, np.arange(len(GROUP_HU)))
-    return map_coordinates(table, np.stack([row, column]), order=1, mode="nearest")
+    where = np.stack([np.ravel(row), np.ravel(column)])
+    return map_coordinates(table, where, order=1, mode="nearest").reshape(hu.shape)
 
 
 def read_calibrations(path: str | Path = UNCERTAINTY_FILE) -> dict[str, Calibration]:

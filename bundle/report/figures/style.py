@@ -98,7 +98,7 @@ def legend_grid(labels: Iterable[str]) -> tuple[int, float]:
 
     Example:
         >>> legend_grid(["cubic", "guided distance"] * 10)
-        (5, 0.79)
+        (4, 0.95)
     """
     texts = [wrapped(text, LEGEND_WIDTH).splitlines() for text in labels]
     longest = max((len(line) for lines in texts for line in lines), default=1)
