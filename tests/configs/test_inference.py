@@ -218,7 +218,7 @@ def dense_figures(output, case, folder, method, study):
 
 
 def test_a_mask_as_dicom_lies_on_a_series_of_its_own(tmp_path):
-    pytest.importorskip("highdicom", reason="needs the extra outlines")
+    pytest.importorskip("highdicom", reason="needs the extra outlines", exc_type=ImportError)
     hu, mask = small_nodule((30, 26, 8))
     labels = mask * np.where(np.arange(30) < 15, 1, 4)[:, None, None]
     write_series(tmp_path / "scan", hu, np.arange(8) * 2.0)

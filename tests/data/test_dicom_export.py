@@ -185,6 +185,6 @@ def test_the_series_passes_dciodvfy_and_opens_as_one_volume(tmp_path, lacking):
     image = sitk.ReadImage(names)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, HU)
     np.testing.assert_allclose(image.GetSpacing(), (0.7, 0.8, 2.5), rtol=1e-6)
-    hd = pytest.importorskip("highdicom", reason="needs the extra outlines")
+    hd = pytest.importorskip("highdicom", reason="needs the extra outlines", exc_type=ImportError)
     volume = hd.image.get_volume_from_series([pydicom.dcmread(path) for path in paths])
     np.testing.assert_array_equal(volume.array[::-1].transpose(2, 1, 0), HU)  # highdicom's first slice is the highest

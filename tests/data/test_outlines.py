@@ -20,7 +20,7 @@ from bundle.data.dicom.segmentation import write_segmentation
 from bundle.data.notes import notes_of
 from bundle.errors import InputError
 
-hd = pytest.importorskip("highdicom", reason="needs the extra outlines")
+hd = pytest.importorskip("highdicom", reason="needs the extra outlines", exc_type=ImportError)
 
 HU = np.random.default_rng(0).integers(-1000, 400, (24, 20, 6)).astype(np.float32)
 Z = np.array([0, 2, 4, 7, 9, 11.0]) - 50  # uneven
