@@ -159,6 +159,8 @@ def read_headers(path: Path) -> list[SliceHeader]:
         if claims and path.stat().st_size == 0:
             raise InputError(f"{path} is empty, so its slice would be a hole in the scan: copy or download it again")
         header = read_dataset(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        # values are read only when they are asked for, so that here, too, a damaged file shows
+        modality, names_series = str(header.get("Modality", "")), "SeriesInstanceUID" in header
     except InvalidDicomError:
         if path.suffix.lower() in _DICOM_SUFFIXES:
             raise InputError(f"{path} is not a readable DICOM file: copy or download it again") from None
@@ -167,8 +169,7 @@ def read_headers(path: Path) -> list[SliceHeader]:
         raise
     except BROKEN as error:
         raise InputError(f"{path} can't be read ({_reason(error)}): copy or download it again") from error
-    modality = str(header.get("Modality", ""))
-    if "SeriesInstanceUID" not in header and path.name.upper() == "DICOMDIR":
+    if not names_series and path.name.upper() == "DICOMDIR":
         return []
     if modality not in ("CT", ""):
         return []
@@ -195,14 +196,14 @@ def other_objects(paths: list[Path], series_uids: Collection[str]) -> str | None
     for path in paths:
         try:
             header = read_dataset(path, stop_before_pixels=True, specific_tags=["Modality", "SeriesInstanceUID"])
+            modality, uid = str(header.get("Modality", "")), str(header.get("SeriesInstanceUID", ""))
         except (InvalidDicomError, *BROKEN):
             continue
-        modality = str(header.get("Modality", ""))
         if not modality or modality == "CT":
             continue
-        if "SeriesInstanceUID" not in header:
+        if not uid:
             raise InputError(f"{path} is cut short or names no series (modality {modality}): copy or download it again")
-        if str(header.SeriesInstanceUID) in series_uids:
+        if uid in series_uids:
             raise InputError(f"{path} has modality {modality}, expected CT only: move it out of the series")
         left[modality] = left.get(modality, 0) + 1
     told = ", ".join(f"{count} of {name}" for name, count in sorted(left.items()))
