@@ -43,7 +43,8 @@ async function decode(address) {
 // a view as a radiologist has it: axial with anterior up, the others with superior up
 function geometry(facts, axis) {
   const [columns, rows] = [0, 1, 2].filter((i) => i !== axis);
-  return { columns: facts.size[columns], rows: facts.size[rows], ratio: (facts.size[columns] * facts.spacing[columns]) / (facts.size[rows] * facts.spacing[rows]) };
+  const mm = (i) => facts.size[i] * facts.spacing[i];
+  return { columns: facts.size[columns], rows: facts.size[rows], ratio: mm(columns) / mm(rows) };
 }
 
 function voxel(facts, axis, index, column, row) {
@@ -72,7 +73,9 @@ function paint(canvas, facts, axis, index, colour, outlines) {
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
   for (const { film, style, width } of outlines) {
-    const inside = (column, row) => column >= 0 && row >= 0 && column < columns && row < rows && value(film, facts, voxel(facts, axis, index, column, row)) > 127;
+    const within = (column, row) => column >= 0 && row >= 0 && column < columns && row < rows;
+    const inside = (column, row) =>
+      within(column, row) && value(film, facts, voxel(facts, axis, index, column, row)) > 127;
     context.beginPath();
     for (let row = 0; row <= rows; row++) {
       for (let column = 0; column <= columns; column++) {
@@ -94,7 +97,8 @@ function startViewer(viewer) {
   let nodule = null, turn = 0;
 
   function chosen() {
-    const methods = all("input[name=method]:checked", viewer).map((box) => ({ name: box.value, label: box.dataset.label }));
+    const ticked = all("input[name=method]:checked", viewer);
+    const methods = ticked.map((box) => ({ name: box.value, label: box.dataset.label }));
     return [{ name: "truth", label: "truth" }, { name: "observed", label: "observed slices only" }, ...methods];
   }
 
@@ -117,23 +121,28 @@ function startViewer(viewer) {
       return { colour: (at) => grey(value(own ?? truth, facts, at)), words };
     }
     const expected = mode === "error" ? await film("error", name) : null;
-    if (mode === "error" ? !expected : !own) return { colour: () => [128, 128, 128], words: mode === "error" ? "expects no error" : "gives a mask only" };
+    if (mode === "error" ? !expected : !own) {
+      return { colour: () => [128, 128, 128], words: mode === "error" ? "expects no error" : "gives a mask only" };
+    }
     if (expected) return { colour: (at) => COLORS[value(expected, facts, at)], words: "" };
     const most = facts.limit / (HU_RANGE / 255);
-    return { colour: (at) => heat(Math.abs(value(own, facts, at) - value(truth, facts, at)) / most), words: "" };
+    const off = (at) => Math.abs(value(own, facts, at) - value(truth, facts, at));
+    return { colour: (at) => heat(off(at) / most), words: "" };
   }
 
   async function draw(only = planes) {
     const mine = ++turn, { facts, film } = nodule, mode = find("input[name=mode]:checked").value;
     for (const plane of only) waiting.add(plane);
     viewer.dataset.drawing = mine;
-    const panels = await Promise.all(chosen().map(async (one) => ({ ...one, ...(await panel(one, mode)), mask: await film("mask", one.name) })));
+    const filled = async (one) => ({ ...one, ...(await panel(one, mode)), mask: await film("mask", one.name) });
+    const panels = await Promise.all(chosen().map(filled));
     const consensus = await film("mask", "truth");
     if (mine !== turn) return; // a later call draws what waits
     for (const { box, axis, slider } of waiting) {
       const index = Number(slider.value);
       const where = box.querySelector(".where"), z = ((index + facts.start[axis]) * facts.spacing[axis]).toFixed(1);
-      const seen = facts.observed.includes(index), state = axis === facts.axis ? (seen ? ", observed" : ", not observed") : "";
+      const seen = facts.observed.includes(index) ? ", observed" : ", not observed";
+      const state = axis === facts.axis ? seen : "";
       where.textContent = `${index + 1} of ${facts.size[axis]}, ${"xyz"[axis]} = ${z} mm${state}`;
       slider.setAttribute("aria-valuetext", where.textContent);
       const places = box.querySelector(".panels");
@@ -144,8 +153,11 @@ function startViewer(viewer) {
         figure.querySelector("figcaption").textContent = one.words ? `${one.label}: ${one.words}` : one.label;
         canvas.setAttribute("aria-label", `${one.label}, ${box.textContent.trim().split(" ")[0]}, ${where.textContent}`);
         const outlines = [];
-        if (find("#outlines").checked && consensus) outlines.push({ film: consensus, style: look.getPropertyValue("--consensus"), width: 7 });
-        if (find("#outlines").checked && one.mask && one.name !== "truth") outlines.push({ film: one.mask, style: look.getPropertyValue("--outline"), width: 3 });
+        if (find("#outlines").checked) {
+          outlines.push({ film: consensus, style: look.getPropertyValue("--consensus"), width: 7 });
+          const own = one.name === "truth" ? null : one.mask;
+          if (own) outlines.push({ film: own, style: look.getPropertyValue("--outline"), width: 3 });
+        }
         paint(canvas, facts, axis, index, one.colour, outlines);
       });
     }
@@ -179,7 +191,8 @@ function startViewer(viewer) {
     input.addEventListener("input", () => {
       if (input.name === "window") [find("#level").value, find("#width").value] = input.value.split(",");
       if (input.id === "level" || input.id === "width") {
-        for (const preset of all("input[name=window]", viewer)) preset.checked = preset.value === `${find("#level").value},${find("#width").value}`;
+        const now = `${find("#level").value},${find("#width").value}`;
+        for (const preset of all("input[name=window]", viewer)) preset.checked = preset.value === now;
       }
       draw();
     });
@@ -188,7 +201,9 @@ function startViewer(viewer) {
   for (const plane of planes) {
     const panels = plane.box.querySelector(".panels");
     let from = null;
-    panels.addEventListener("pointerdown", (event) => { from = { x: event.clientX, value: Number(plane.slider.value) }; });
+    panels.addEventListener("pointerdown", (event) => {
+      from = { x: event.clientX, value: Number(plane.slider.value) };
+    });
     panels.addEventListener("pointermove", (event) => {
       if (!from || !event.buttons) return;
       const wanted = String(Math.round(from.value + (event.clientX - from.x) / 6));
@@ -214,7 +229,8 @@ function sortable(table) {
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down === 1 ? "ascending" : "descending");
       const key = (row) => {
-        const words = row.cells[column].textContent.replace("−", "-"), number = parseFloat(words.replace(/^[<>≥ =+]+/, ""));
+        const words = row.cells[column].textContent.replace("−", "-");
+        const number = parseFloat(words.replace(/^[<>≥ =+]+/, ""));
         return Number.isNaN(number) ? words : number;
       };
       // what is no number stays below numbers
@@ -241,7 +257,8 @@ function searchable(figure) {
 
 // a link into what is folded opens it
 function openTarget() {
-  for (let at = document.getElementById(location.hash.slice(1)); at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  const target = document.getElementById(location.hash.slice(1));
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
 }
 
 for (const figure of all("figure.table")) {
