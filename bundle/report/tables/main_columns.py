@@ -62,10 +62,6 @@ def values_at(results: StudyResults, method: str, column: Column) -> dict[str, f
 
 
 def best_first(results: StudyResults, methods: Iterable[str], column: Column) -> list[str]:
-    """Methods that have a mean, the best one first; those with a mean over fewer nodules than others come after these.
-
-    A Hausdorff distance is undefined where a method finds nothing: who finds one nodule of three is not the best.
-    """
-    means = {name: found for name in methods if (found := summary_at(results, name, column)) and found.n}
-    sign = -1 if column.higher_is_better else 1
-    return sorted(means, key=lambda name: (-means[name].n, sign * means[name].mean))
+    """Methods that have a mean, the best one first."""
+    means = {name: found.mean for name in methods if (found := summary_at(results, name, column)) and found.n}
+    return sorted(means, key=lambda name: means[name], reverse=column.higher_is_better)
