@@ -121,9 +121,9 @@ class EpochSampler(Sampler[int]):
 
 
 class StopWithoutGain(EarlyStopHandler):
-    """MONAI's early stop by the validator's key metric, attached to the trainer, with a state for checkpoints.
+    """MONAI's early stop of a trainer by its validator's key metric, counted by validation, with a state for checkpoints.
 
-    Put it behind the ``ValidationHandler``. A training that had stopped stops at once when it is loaded again.
+    A training that had stopped stops at once when it is loaded again.
 
     Args:
         patience: validations without a larger value after which training ends; None: it does not.
@@ -138,12 +138,13 @@ class StopWithoutGain(EarlyStopHandler):
     """
 
     def __init__(self, patience: int | None, validator: Evaluator) -> None:
-        super().__init__(patience or sys.maxsize, lambda _: validator.state.metrics[validator.state.key_metric_name])
+        super().__init__(patience or sys.maxsize, lambda engine: engine.state.metrics[engine.state.key_metric_name])
+        self.validator = validator
 
     def attach(self, engine: Engine) -> None:
-        """Watch the trainer that is to be stopped."""
+        """Stop this trainer; what is watched is the validator, which need not run after each epoch."""
         self.set_trainer(engine)
-        super().attach(engine)
+        super().attach(self.validator)
 
     def state_dict(self) -> dict[str, Any]:
         """Validations without a gain, and the largest value."""

@@ -44,7 +44,7 @@ class Numbered(Dataset):
         return {"image": x, "label": x**2 + 0.1 * torch.randn(1, generator=rng)}
 
 
-def make_training(folder, epochs=6, width=8, patience=None, rate=1e-2, worse=False):
+def make_training(folder, epochs=6, width=8, patience=None, rate=1e-2, worse=False, interval=1):
     """A trainer as ``configs/train.json`` makes it, of a network with dropout."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Dropout(0.2), nn.Linear(width, 1))
@@ -66,7 +66,7 @@ def make_training(folder, epochs=6, width=8, patience=None, rate=1e-2, worse=Fal
     sampler = EpochSampler(STEPS * BATCH)
     handlers = [
         sampler, ClipGradients(1.0), LrScheduleHandler(schedule, False, epoch_level=False), averaged,
-        ValidationHandler(1, validator), stop,
+        ValidationHandler(interval, validator), stop,
         ResumingCheckpointSaver(str(folder), {**state, "best": best, "record": record, "stop": stop}),
     ]  # fmt: skip
     trainer = SupervisedTrainer(
@@ -158,6 +158,12 @@ def test_it_stops_where_nothing_is_gained_and_stays_so(tmp_path):
     more = make_training(tmp_path, epochs=20, patience=4, rate=0.0)
     more.run()
     assert more.state.epoch == 5
+
+
+def test_patience_counts_validations_however_rare(tmp_path):
+    trainer = make_training(tmp_path, epochs=20, patience=2, rate=0.0, interval=3)
+    trainer.run()
+    assert trainer.state.epoch == 9  # the first of three validations is no worse than any before
 
 
 def test_a_new_start_does_not_take_a_worse_epoch_for_the_best(tmp_path):
