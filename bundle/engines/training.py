@@ -121,7 +121,7 @@ class EpochSampler(Sampler[int]):
 
 
 class StopWithoutGain(EarlyStopHandler):
-    """MONAI's early stop of a trainer by its validator's key metric, counted by validation, with a state for checkpoints.
+    """MONAI's early stop of a trainer by its validator's key metric, counted by validation, with a state to keep.
 
     A training that had stopped stops at once when it is loaded again.
 
