@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
 from bundle.engines.steps.paths import chosen_precision, one_thread
 from bundle.networks import Siren
+from bundle.report.tidy import aligned
 from bundle.study.workers import worker_count
 
 BATCH = 2048
@@ -272,23 +273,23 @@ def profile_of(loop: Iterator[int], on_gpu: bool) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """The result for people."""
-    lines = [f"{result['device']}, torch {result['torch']}: {result['path']}"]
-    if result["fallback"]:
-        lines.append(f"a faster path is not taken: {result['fallback']}")
     times = result["ms_per_step"]
-    lines += [
-        f"usual DataLoader loop   {times['usual']:8.2f} ms a step",
-        f"plain Ignite loop       {times['plain']:8.2f} ms a step",
-        f"fast engine             {times['fast']:8.3f} ms a step of a nodule, {result['steps_per_second']:.0f} steps/s",
-        f"speed-up                {result['speedup_vs_usual_loop']:8.1f} x the usual loop, "
-        f"{result['speedup_vs_plain_ignite']:.1f} x the plain one",
-        f"arithmetic              {result['gflops']:8.0f} GFLOP/s of {result['matmul_peak_gflops']:.0f} measured peak",
-        f"peak memory             {result['peak_memory_mb']:8.0f} MB",
-        f"the whole study         {result['projected_study_hours']:8.2f} h, {result['projected_processes']} processes",
-    ]
+    rows = [
+        ("usual DataLoader loop", f"{times['usual']:.2f} ms a step", ""),
+        ("plain Ignite loop", f"{times['plain']:.2f} ms a step", ""),
+        ("fast engine", f"{times['fast']:.3f} ms a step of a nodule", f"{result['steps_per_second']:.0f} steps/s"),
+        ("speed-up", f"{result['speedup_vs_usual_loop']:.1f} x the usual loop",
+         f"{result['speedup_vs_plain_ignite']:.1f} x the plain one"),
+        ("arithmetic", f"{result['gflops']:.0f} GFLOP/s", f"of {result['matmul_peak_gflops']:.0f} measured peak"),
+        ("peak memory", f"{result['peak_memory_mb']:.0f} MB", ""),
+        ("the whole study", f"{result['projected_study_hours']:.2f} h", f"{result['projected_processes']} processes"),
+    ]  # fmt: skip
     if "two_workers_vs_one" in result:
-        lines.append(f"two workers             {result['two_workers_vs_one']:8.2f} x one")
-    return "\n".join(lines + result.get("profile", []))
+        rows.append(("two workers", f"{result['two_workers_vs_one']:.2f} x one", ""))
+    said = f"{result['device']}, torch {result['torch']}: {result['path']}"
+    slower = f"\na faster path is not taken: {result['fallback']}" if result["fallback"] else ""
+    measured = aligned(("", "measured", ""), rows, heads=3)
+    return "\n".join([said + slower, measured, *result.get("profile", [])])
 
 
 def main(arguments: list[str] | None = None) -> None:

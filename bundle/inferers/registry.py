@@ -22,7 +22,7 @@ from bundle.inferers.interpolation.flow import FlowInferer
 from bundle.inferers.interpolation.gate import GateInferer
 from bundle.inferers.interpolation.kriging import KrigingInferer
 from bundle.inferers.interpolation.splines import CubicInferer, LinearInferer, NearestInferer, PchipInferer
-from bundle.inferers.learned.prior import PriorInferer
+from bundle.inferers.learned.prior import PriorInferer, TrainedLimits
 from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceInferer
 from bundle.inferers.masks.guided import GuidedDistanceInferer
 from bundle.inferers.masks.sphere import SphereDistanceInferer
@@ -51,6 +51,7 @@ class Method:
         look: how figures draw it.
         label: what figures and tables call it; "": its name, with spaces.
         defaults: arguments where they are not the class's own defaults.
+        limits: of what its network was trained on.
         needs: arguments that are other methods, each named as the method.
         sees_patients: whether it learned from other patients.
         on_request: whether it runs only where it is named.
@@ -61,6 +62,7 @@ class Method:
     look: Look
     label: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    limits: TrainedLimits | None = None
     needs: tuple[str, ...] = ()
     sees_patients: bool = False
     on_request: bool = False
@@ -85,7 +87,8 @@ METHODS = {
         Method("guided_distance", GuidedDistanceInferer, Look("#0072B2", _MIXED, "d")),
         Method("siren", ImplicitInferer, Look("#D55E00", "-", "o"), "SIREN"),
         Method("siren_mm", MillimetreSirenInferer, Look("#D55E00", _MIXED, "8"), "SIREN mm"),
-        Method("prior", PriorInferer, Look("#555555", _MIXED, "H"), defaults={"weights": WEIGHTS}, **_LEARNED),
+        Method("prior", PriorInferer, Look("#555555", _MIXED, "H"), defaults={"weights": WEIGHTS},
+               limits=TrainedLimits(gaps_mm=(1.0, 8.0), pixels_mm=(0.5, 1.0), thickness_mm=(0.0, 8.0)), **_LEARNED),
         Method("siren_prior", PriorSirenInferer, Look("#CC79A7", (0, (8, 2)), "<"), "SIREN prior", needs=("prior",),
                **_LEARNED),
     )
@@ -172,6 +175,8 @@ def _factory(
         raise InputError(f"method {method.name} takes no {unknown[0]}: give {', '.join(takes)}")
     arguments = {**method.defaults, **{name: others[name] for name in method.needs}}
     arguments |= {name: _changed(takes[name].default, value) for name, value in options.items()}
+    if method.limits:
+        arguments.setdefault("limits", method.limits)
     if "device" in takes:
         arguments.setdefault("device", device)
     return partial(method.make, **arguments)

@@ -100,6 +100,7 @@ _ALL = (
     Option("reveal_unobserved", FLAG, "show methods the unobserved slices: for the published protocol alone"),
     Option("stop_patience", whole(1).or_none(), "epochs without a better revealed slice that end a fit", "never"),
     Option("weights", PATH, "of the network of `prior`", "`models/model.pt`"),
+    Option("start_from", PATH.or_none(), "weights that a training starts from, as `models/model.pt`", "none"),
     Option("calibration", PATH.or_none(), "of expected errors; `None`: as the methods have them", "`uncertainty.json`"),
     Option("thresholds_hu", numbers(), "HU at which reconstructions are turned into masks"),
     Option("roi_margin_mm", number(0, unit="mm"), "mm around the nodule in which thresholds are applied"),

@@ -25,8 +25,8 @@ class ReportOptions:
         baselines: methods of brightness that one should beat; None: those that learn nothing from other patients.
         slices: of the table of brightness: ``interpolated`` (between observed slices) or ``unobserved``.
         min_slices: nodules of fewer slices are left out of that table.
-        shape_reference: mask method that differences are taken to; None: ``morphological``, else the first.
-        shape_min_slices: as ``min_slices``, for the table of mask methods.
+        mask_reference: mask method that differences are taken to; None: ``morphological``, else the first.
+        mask_min_slices: as ``min_slices``, for the table of mask methods.
         seed: of the bootstrap.
 
     Example:
@@ -40,8 +40,8 @@ class ReportOptions:
     baselines: Sequence[str] | None = None
     slices: str = "interpolated"
     min_slices: int = 11
-    shape_reference: str | None = None
-    shape_min_slices: int = 0
+    mask_reference: str | None = None
+    mask_min_slices: int = 0
     seed: int = 0
 
     def check(self, methods: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class ReportOptions:
         Raises:
             InputError: names what is wrong.
         """
-        for option in ("reference", "baselines", "shape_reference"):
+        for option in ("reference", "baselines", "mask_reference"):
             value = getattr(self, option)
             if value is not None:
                 chosen_names([value] if isinstance(value, str) else list(value), methods, option)
@@ -59,17 +59,17 @@ class ReportOptions:
 
     def reference_in(self, results: StudyResults) -> str:
         """The method that others are compared with."""
-        return self.reference or _first(REFERENCE, results.density_methods or results.methods)
+        return self.reference or _first(REFERENCE, results.image_methods or results.methods)
 
-    def shape_reference_in(self, results: StudyResults) -> str:
+    def mask_reference_in(self, results: StudyResults) -> str:
         """The mask method that other mask methods are compared with; the study has one."""
-        return self.shape_reference or _first(SHAPE_REFERENCE, results.shape_methods)
+        return self.mask_reference or _first(SHAPE_REFERENCE, results.mask_methods)
 
     def baselines_in(self, results: StudyResults) -> list[str]:
         """The methods that one should beat."""
         if self.baselines is not None:
             return list(self.baselines)
-        return [name for name in BASELINES if name in results.density_methods]
+        return [name for name in BASELINES if name in results.image_methods]
 
 
 def _first(wanted: str, methods: Sequence[str]) -> str:

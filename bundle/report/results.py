@@ -134,7 +134,7 @@ class StudyResults:
 
     @cached_property
     def thresholds(self) -> tuple[float, ...]:
-        """HU that density methods were thresholded at."""
+        """HU that image methods were thresholded at."""
         return tuple(sorted({row["threshold_hu"] for row in self.rows if row["threshold_hu"] is not None}))
 
     @cached_property
@@ -143,15 +143,15 @@ class StudyResults:
         return self.thresholds[len(self.thresholds) // 2] if self.thresholds else None
 
     @cached_property
-    def density_methods(self) -> tuple[str, ...]:
+    def image_methods(self) -> tuple[str, ...]:
         """Methods that give brightness."""
         density = {row["method"] for row in self.rows if row["region"] == "global" or row["threshold_hu"] is not None}
         return tuple(name for name in self.methods if name in density)
 
     @property
-    def shape_methods(self) -> tuple[str, ...]:
+    def mask_methods(self) -> tuple[str, ...]:
         """Methods that give a mask only."""
-        return tuple(name for name in self.methods if name not in self.density_methods)
+        return tuple(name for name in self.methods if name not in self.image_methods)
 
     @cached_property
     def unsure_methods(self) -> tuple[str, ...]:
@@ -189,10 +189,10 @@ class StudyResults:
         return self._volume(nodule_id, method, "uncertainty")
 
     def mask(self, nodule_id: str, method: str, threshold: float | None = None) -> np.ndarray | None:
-        """A method's mask, (X, Y, Z) bool: a density method's at a threshold, a shape method's own."""
+        """A method's mask, (X, Y, Z) bool: an image method's at a threshold, a mask method's own."""
         if not self.has(nodule_id, method):
             return None
-        return self._mask(nodule_id, method, mask_name(threshold if method in self.density_methods else None))
+        return self._mask(nodule_id, method, mask_name(threshold if method in self.image_methods else None))
 
     def has(self, nodule_id: str, method: str) -> bool:
         """Whether there is a reconstruction of this run, as far as ``failures.csv`` says."""

@@ -90,7 +90,7 @@ def test_region_around_a_center(tmp_path, unit):
     np.testing.assert_allclose(made.affine @ [8, 8, 4, 1], AFFINE @ [*voxel, 1], atol=1e-4)
 
 
-def test_a_mask_gives_the_region_and_is_carried_by_shape_methods(tmp_path):
+def test_a_mask_gives_the_region_and_is_carried_by_mask_methods(tmp_path):
     hu, mask = small_nodule((40, 36, 12))
     files = {"image": save(tmp_path / "scan.nii.gz", hu), "mask": save(tmp_path / "mask.nii.gz", mask)}
     image = nib.load(infer(tmp_path / "a", **files, margin_mm=2.0, slice_spacing=1.0))

@@ -11,7 +11,9 @@ from scipy.interpolate import PchipInterpolator
 
 from bundle.errors import InputError
 from bundle.inferers import ObservedSlices, PchipInferer, PriorInferer
-from bundle.inferers.learned.prior import load_weights, turns_of
+from bundle.inferers.learned.prior import augmentations_of
+from bundle.inferers.learned.weights import load_weights, started
+from bundle.inferers.registry import METHODS
 from bundle.networks import SliceSynthesisNet
 from bundle.profile import block_kriging_weights
 
@@ -53,16 +55,16 @@ def test_observed_slices_are_exact_at_any_positions(steps, seed):
     assert made.image.max() <= 1
 
 
-def test_turns_are_sixteen_different_ones():
-    assert len(set(turns_of(16))) == 16
-    assert turns_of(1) == [(False, False, False, False)]
-    flips = np.array(turns_of(4)).sum(0)
+def test_augmentations_are_sixteen_different_ones():
+    assert len(set(augmentations_of(16))) == 16
+    assert augmentations_of(1) == [(False, False, False, False)]
+    flips = np.array(augmentations_of(4)).sum(0)
     assert (flips == 2).all()
 
 
-def test_with_all_turns_a_turned_nodule_gives_the_turned_result():
+def test_with_all_augmentations_a_turned_nodule_gives_the_turned_result():
     observed = seen_at([0, 3, 7, 9], np.arange(10.0), spacing=(0.7, 0.7))
-    prior = PriorInferer(lively(), turns=16, precision="fp32")
+    prior = PriorInferer(lively(), augmentations=16, precision="fp32")
     one = prior.reconstruct(observed)
     upside = ObservedSlices(
         observed.image[::-1, :, ::-1].transpose(1, 0, 2), None, 9 - observed.positions[::-1], np.arange(10.0),
@@ -77,7 +79,7 @@ def test_with_all_turns_a_turned_nodule_gives_the_turned_result():
 def test_one_turn_is_the_network_alone():
     net = lively().eval()
     observed = seen_at([0, 5], [2.0])
-    made = PriorInferer(net, turns=1, precision="fp32").reconstruct(observed)
+    made = PriorInferer(net, augmentations=1, precision="fp32").reconstruct(observed)
     low, high = (torch.as_tensor(observed.image[..., k], dtype=torch.float32) for k in (0, 1))
     weights = block_kriging_weights(np.array([-2.0, 3.0]), np.ones(2), np.zeros(1))
     geometry = [-2.0, -2, -2, 3, 3, 3, 0, 0, 1, 1, 0, 0, 0, 0, *weights, 0, 0, 0, 0.6, 0.8]
@@ -135,10 +137,18 @@ def test_weights_are_read_from_a_file(tmp_path):
     assert not fresh.training
 
 
-@pytest.mark.parametrize("turns", [0, 17, 2.0])
-def test_bad_turns(turns):
+@pytest.mark.parametrize("augmentations", [0, 17, 2.0])
+def test_bad_augmentations(augmentations):
     with pytest.raises(InputError, match="expected a whole number from 1 to 16"):
-        PriorInferer(SliceSynthesisNet, turns=turns)
+        PriorInferer(SliceSynthesisNet, augmentations=augmentations)
+
+
+def test_a_training_starts_from_weights(tmp_path):
+    torch.save({"model": lively(1).state_dict()}, tmp_path / "model.pt")
+    network = started(lively(0), tmp_path / "model.pt")
+    assert all(map(torch.equal, network.state_dict().values(), lively(1).state_dict().values()))
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert network.training
 
 
 def test_bf16_is_nearly_the_same():
@@ -165,16 +175,18 @@ def test_bad_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("positions", "spacing", "said"),
+    ("positions", "spacing", "thickness", "said"),
     [
-        ([0, 5, 10], (0.7, 0.7), None),
-        ([0, 5, 20], (0.7, 0.7), "gaps between observed slices of 5 to 15 mm"),
-        ([0, 0.5], (0.7, 0.7), "gaps between observed slices of 0.5 to 0.5 mm"),
-        ([0, 5], (0.7, 2.0), "pixels of 0.7 to 2 mm"),
+        ([0, 5, 10], (0.7, 0.7), 0, None),
+        ([0, 5, 20], (0.7, 0.7), 0, "gaps between observed slices of 5 to 15 mm"),
+        ([0, 0.5], (0.7, 0.7), 0, "gaps between observed slices of 0.5 to 0.5 mm"),
+        ([0, 5], (0.7, 2.0), 0, "pixels of 0.7 to 2 mm"),
+        ([0, 5], (0.7, 0.7), 12, "slice thickness of 12 to 12 mm"),
     ],
 )
-def test_what_it_was_not_trained_on_is_noted(positions, spacing, said):
-    notes = PriorInferer(SliceSynthesisNet).reconstruct(seen_at(positions, [2.0], spacing=spacing)).notes
+def test_what_it_was_not_trained_on_is_noted(positions, spacing, thickness, said):
+    observed = replace(seen_at(positions, [2.0], spacing=spacing), thickness_mm=thickness)
+    notes = PriorInferer(SliceSynthesisNet, limits=METHODS["prior"].limits).reconstruct(observed).notes
     assert (notes == []) if said is None else said in notes[0]
 
 

@@ -125,7 +125,7 @@ def test_folded_ssim_of_few_voxels(count):
     assert math.isnan(found) == (count < 9)
 
 
-def test_density_methods_can_be_measured_on_other_slices_than_those_left_out():
+def test_image_methods_can_be_measured_on_other_slices_than_those_left_out():
     hu, mask, image = _nodule()
     rows = _evaluator(image_slices=(2, 5)).rows(Truth(hu, mask, SPACING, [0, 5, 10, 15, 20], axis=1), image)
     same = _evaluator().rows(Truth(hu, mask, SPACING, [0, 5, 10], axis=2), image)
@@ -156,7 +156,7 @@ def test_thickness_stands_for_the_spacing_of_rows():
     assert _value(rows, "all", "roi", -400, "dsc") == pytest.approx(expected, abs=1e-6)
 
 
-def test_shape_methods_can_be_measured_on_the_stack_of_unobserved_slices():
+def test_mask_methods_can_be_measured_on_the_stack_of_unobserved_slices():
     hu, mask, _ = _nodule()
     moved = np.roll(mask, 1, axis=0)
     evaluator = _evaluator(mask_stack=True)
@@ -170,7 +170,7 @@ def test_shape_methods_can_be_measured_on_the_stack_of_unobserved_slices():
     assert len(rows) == len(plain) + 1 == len(evaluator.expected_rows("mask"))
 
 
-def test_shape_methods_can_be_given_the_truth_beyond_the_last_observed_slice():
+def test_mask_methods_can_be_given_the_truth_beyond_the_last_observed_slice():
     hu, mask, _ = _nodule()
     mask[8:10, 8:10, 11:] = True
     wrong_beyond = mask.copy()

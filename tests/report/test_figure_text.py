@@ -72,8 +72,8 @@ def test_no_words_of_a_figure_meet_or_leave_it(tmp_path, monkeypatch, count, nod
 
 def test_many_methods_are_shown_in_further_figures_none_left_out(tmp_path):
     results = StudyResults(write_study(tmp_path, count=1, methods=COUNTS[20]))
-    pages = figures.method_pages(results, results.density_methods, 6, figures.TUMOUR)
+    pages = figures.method_pages(results, results.image_methods, 6, figures.TUMOUR)
     assert [len(page) for page in pages] == [6, 6, 4]
-    assert sorted(itertools.chain(*pages)) == sorted(results.density_methods)
+    assert sorted(itertools.chain(*pages)) == sorted(results.image_methods)
     # the paper's two, and of the others those with the best mean: the last, as values grow with the place
-    assert pages[0] == [name for name in results.density_methods if name in {"cubic", "siren", *OTHERS[1:]}]
+    assert pages[0] == [name for name in results.image_methods if name in {"cubic", "siren", *OTHERS[1:]}]

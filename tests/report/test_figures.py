@@ -154,10 +154,10 @@ def test_errors_are_those_of_the_volumes_on_disk(results, made):
     truth = cut.view(results.truth_hu(nodule))
     shown = [place.images[0].get_array() for place in drawn.axes if place.images]
     np.testing.assert_array_equal(shown[0], truth)
-    for i, method in enumerate(results.density_methods):
+    for i, method in enumerate(results.image_methods):
         view = cut.view(results.image_hu(nodule, method))
         np.testing.assert_array_equal(shown[1 + i], view)
-        np.testing.assert_array_equal(shown[1 + len(results.density_methods) + i], view - truth)
+        np.testing.assert_array_equal(shown[1 + len(results.image_methods) + i], view - truth)
     bars = [place for place in drawn.axes if place.get_label() == "<colorbar>"]
     assert len(bars) == 1
     assert "HU" in bars[0].get_xlabel()

@@ -41,7 +41,7 @@ def test_everything_is_read(tmp_path):
     assert results.problems == []
     assert results.kind_words == "phantom data, not CT"
     assert results.methods == ("linear", "cubic", "siren", "morphological")
-    assert (results.density_methods, results.shape_methods) == (("linear", "cubic", "siren"), ("morphological",))
+    assert (results.image_methods, results.mask_methods) == (("linear", "cubic", "siren"), ("morphological",))
     assert results.main_threshold == -400
     assert results.facts["n0"].gap_mm == 5
     assert results.facts["n0"].unobserved == (1, 2, 3, 4, 6, 7, 8, 9, 11, 12)

@@ -32,7 +32,7 @@ def test_rings_by_index_and_frequency(tmp_path):
     with (root / "spectra.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
-    assert {row["method"] for row in rows} == {"truth", *results.density_methods}
+    assert {row["method"] for row in rows} == {"truth", *results.image_methods}
     truth = root / "nodules" / rows[0]["nodule_id"] / "truth"
     hu, mask = (np.asarray(nib.load(truth / f"{n}.nii.gz").dataobj).astype(float) for n in ("image", "mask"))
     side, step = max(SHAPE_XYZ[:2]), SPACING[0]

@@ -177,7 +177,7 @@ def test_a_nodule_without_a_row_counts_as_failed():
     assert (one.n, one.n_failed) == (2, 1)
 
 
-def test_shape_methods_are_compared_at_each_threshold_and_among_themselves_once():
+def test_mask_methods_are_compared_at_each_threshold_and_among_themselves_once():
     place = {"region": "roi", "metric": "dsc"}
     values = [0.5, 0.6, 0.8]
     rows = _table({"eq3": values, "sdf": values}, **place)

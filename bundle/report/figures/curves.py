@@ -31,12 +31,12 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
     Returns:
         the figure, its caption, and what could not be estimated; None if no curve could.
     """
-    methods = [TRUTH, *results.density_methods]
+    methods = [TRUTH, *results.image_methods]
     densities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     spectra: dict[str, list[Spectrum]] = {name: [] for name in methods}
     left_out, axial = [], True
     # on the same nodules for all, but for a method that failed throughout
-    wanted_of = [name for name in results.density_methods if any(results.has(n, name) for n in results.nodules)]
+    wanted_of = [name for name in results.image_methods if any(results.has(n, name) for n in results.nodules)]
     for nodule, facts in results.facts.items():
         mask = results.truth_mask(nodule)
         if mask is None or not all(results.has(nodule, name) for name in wanted_of):
@@ -84,7 +84,7 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
 
 
 def figure_thresholds(results: StudyResults) -> tuple[Figure, str] | None:
-    """Figure 4: ARVE, DSC and HD against the threshold, the shape methods as horizontal lines.
+    """Figure 4: ARVE, DSC and HD against the threshold, the mask methods as horizontal lines.
 
     Returns:
         the figure and its caption; None if nothing was thresholded and there is no mask.
@@ -128,7 +128,7 @@ def figure_learning(results: StudyResults) -> tuple[Figure, str] | None:
     """
     curves = {
         name: found
-        for name in results.density_methods
+        for name in results.image_methods
         if (found := [h for nodule in results.nodules if (h := results.history(nodule, name)).get("loss") is not None])
     }
     if not curves:
@@ -171,7 +171,7 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
     """
     groups = [
         (methods, [column for column in MAIN_COLUMNS if (column.region == "roi") == shape])
-        for methods, shape in ((results.density_methods, False), (results.methods, True))
+        for methods, shape in ((results.image_methods, False), (results.methods, True))
         if methods
     ]
     heights = [0.6 + LINE_HEIGHT * len(methods) for methods, _ in groups]
@@ -193,7 +193,7 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
             row[0].set_yticks(range(len(methods)), [_tick(name) for name in methods])
             row[0].invert_yaxis()
     at = results.main_threshold
-    words = f"; density methods thresholded at {at:g} HU" if at is not None else ""
+    words = f"; image methods thresholded at {at:g} HU" if at is not None else ""
     caption = (
         f"Each of {len(results.nodules)} nodules under every method, joined by a line; bar: median{words} "
         f"({results.kind_words}). A nodule without a value has no point."

@@ -61,9 +61,9 @@ class Plan:
 
 FIGURES = {
     "figure2_errors": Plan(
-        "Slices and their errors (the paper's Figure 2)", figure_errors, lambda r: r.density_methods, COLUMNS - 1
+        "Slices and their errors (the paper's Figure 2)", figure_errors, lambda r: r.image_methods, COLUMNS - 1
     ),
-    "figure_along_gap": Plan("Across the missing slices", figure_along_gap, lambda r: r.density_methods, COLUMNS - 2),
+    "figure_along_gap": Plan("Across the missing slices", figure_along_gap, lambda r: r.image_methods, COLUMNS - 2),
     "figure3_texture": Plan("Texture (the paper's Figure 3)", figure_texture),
     "figure4_thresholds": Plan("Shape against threshold (the paper's Figure 4)", figure_thresholds),
     "figure5_masks": Plan("Masks (the paper's Figure 5)", figure_masks, lambda r: r.methods, COLUMNS, SHAPE),

@@ -34,14 +34,14 @@ CONSENSUS, OUTLINE = ("#56B4E9", 2.4), ("#D55E00", 1.0)
 
 
 def figure_errors(results: StudyResults, methods: Sequence[str]) -> tuple[Figure, str] | None:
-    """Figure 2: the central unobserved slice of three nodules by density methods, and its error in HU.
+    """Figure 2: the central unobserved slice of three nodules by image methods, and its error in HU.
 
     Args:
         results: of the study.
-        methods: at most ``COLUMNS`` - 1 density methods.
+        methods: at most ``COLUMNS`` - 1 image methods.
 
     Returns:
-        the figure and its caption; None if there is no nodule or density method to show.
+        the figure and its caption; None if there is no nodule or image method to show.
     """
     nodules = chosen_nodules(results)
     if not nodules or not methods:
@@ -176,7 +176,7 @@ def figure_masks(results: StudyResults, methods: Sequence[str]) -> tuple[Figure,
         handles = [Line2D([], [], color=color, linewidth=width) for color, width in (CONSENSUS, OUTLINE)]
         drawn.legend(handles, ["readers' consensus", "method"], loc="outside lower center", ncols=2)
         finish(drawn)
-    at = f"density methods at {threshold:g} HU" if threshold is not None else "masks as given"
+    at = f"image methods at {threshold:g} HU" if threshold is not None else "masks as given"
     return drawn, (
         f"Masks on the {_which(results, nodules)} of {_count(nodules)}: readers' consensus (wide, blue) and each "
         f"method's mask (narrow, orange); {at} within the consensus dilated by the margin of the region of interest "
@@ -189,10 +189,10 @@ def figure_along_gap(results: StudyResults, methods: Sequence[str]) -> tuple[Fig
 
     Args:
         results: of the study.
-        methods: at most ``COLUMNS`` - 2 density methods.
+        methods: at most ``COLUMNS`` - 2 image methods.
 
     Returns:
-        the figure and its caption; None if there is no nodule or density method to show.
+        the figure and its caption; None if there is no nodule or image method to show.
     """
     nodules = chosen_nodules(results, 1)
     if not nodules or not methods:
@@ -221,7 +221,7 @@ def figure_along_gap(results: StudyResults, methods: Sequence[str]) -> tuple[Fig
     return drawn, (
         f"{_short(nodule)} in the two planes along the gap: truth, the observed slices alone (1 in "
         f"{facts.observed[1] - facts.observed[0] if len(facts.observed) > 1 else 1}, {facts.gap_mm:.2f} mm apart; "
-        f"blue: not observed), and each density method ({results.kind_words}; lung window; bar: {BAR_MM} mm)."
+        f"blue: not observed), and each image method ({results.kind_words}; lung window; bar: {BAR_MM} mm)."
     )
 
 

@@ -31,7 +31,7 @@ def texture_region(mask: np.ndarray, facts: NoduleFacts) -> np.ndarray:
 
 
 def spectrum_rows(results: StudyResults) -> Iterator[dict[str, Any]]:
-    """Rows of ``spectra.csv``: every nodule and density method, the truth first; none where there is no spectrum.
+    """Rows of ``spectra.csv``: every nodule and image method, the truth first; none where there is no spectrum.
 
     ``index`` counts whole cycles across the slice, ``cycles_per_mm`` is the lower edge of the ring.
     """
@@ -40,7 +40,7 @@ def spectrum_rows(results: StudyResults) -> Iterator[dict[str, Any]]:
         if mask is None:
             continue
         region = texture_region(mask, facts)
-        for name in (TRUTH, *results.density_methods):
+        for name in (TRUTH, *results.image_methods):
             image = results.truth_hu(nodule) if name == TRUTH else results.image_hu(nodule, name)
             if image is None:
                 continue

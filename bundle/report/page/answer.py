@@ -68,12 +68,12 @@ class Forest:
 
 def forests(results: StudyResults, options: ReportOptions) -> list[Forest]:
     """Plots of the differences in PSNR, field and tumour; none where fewer than two methods give brightness."""
-    if len(results.density_methods) < 2:
+    if len(results.image_methods) < 2:
         return []
     reference = options.reference_in(results)
     found = []
     for column in (FIELD, TUMOUR):
-        others = [name for name in results.density_methods if name != reference]
+        others = [name for name in results.image_methods if name != reference]
         rows = [_difference(results, name, reference, column) for name in others]
         known = sorted((row for row in rows if row.n), key=lambda row: -row.mean)
         if known:
@@ -92,8 +92,8 @@ def question(results: StudyResults) -> str:
 def answers(results: StudyResults, options: ReportOptions) -> Iterator[str]:
     """The best method at each main place, by how much and how sure; one sentence each, none without a value."""
     for column, methods in (
-        (FIELD, results.density_methods),
-        (TUMOUR, results.density_methods),
+        (FIELD, results.image_methods),
+        (TUMOUR, results.image_methods),
         (SHAPE, results.methods),
     ):
         ranked = best_first(results, methods, column)

@@ -95,7 +95,7 @@ def report_html(
 def _looked_for(results: StudyResults) -> list[str]:
     """All methods, those first that a reader looks for: the best, the paper's, the best masks."""
     images, masks = (best_first(results, results.methods, column) for column in (TUMOUR, SHAPE))
-    papers = [name for name in PAPERS if name in results.density_methods]
+    papers = [name for name in PAPERS if name in results.image_methods]
     return list(dict.fromkeys([*images[:1], *papers, *masks[:1], *images, *results.methods]))
 
 

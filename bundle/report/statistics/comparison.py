@@ -40,7 +40,7 @@ class Comparison:
         second: the method its values are subtracted from.
         slices: of the place.
         region: of the place.
-        threshold_hu: of the place; a shape method, which has none, is compared at every threshold.
+        threshold_hu: of the place; a mask method, which has none, is compared at every threshold.
         metric: of the place.
         mean_difference: first minus second.
         low: lower end of the 95 % interval of the mean difference.
@@ -80,8 +80,8 @@ def compare_methods(
         seed: of the bootstrap.
 
     Returns:
-        one comparison for each pair and place where both methods have rows; shape methods, which have no threshold,
-        are compared with density methods at each threshold, and among themselves once.
+        one comparison for each pair and place where both methods have rows; mask methods, which have no threshold,
+        are compared with image methods at each threshold, and among themselves once.
 
     Example:
         >>> place = dict(slices="all", region="roi", threshold_hu=None, metric="dsc")
@@ -101,7 +101,7 @@ def compare_methods(
         pairs: list[tuple[str, str, np.ndarray, np.ndarray]] = []
         for first, second in combinations(names, 2):
             if not any((name, place) in values for name in (first, second)):
-                continue  # two shape methods: compared once, not at each threshold
+                continue  # two mask methods: compared once, not at each threshold
             a, b = (values.get((name, place), values.get((name, without))) for name in (first, second))
             if a is not None and b is not None:
                 pairs.append((first, second, _aligned(a, nodules), _aligned(b, nodules)))

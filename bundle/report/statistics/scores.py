@@ -104,7 +104,7 @@ def density_scores(
     slices: str = "interpolated",
     seed: int = 0,
 ) -> list[Score]:
-    """Every density method at every place: PSNR, SSIM, sd ratio, kurtosis, global and in the tumour; seconds.
+    """Every image method at every place: PSNR, SSIM, sd ratio, kurtosis, global and in the tumour; seconds.
 
     Args:
         results: of the study.
@@ -120,7 +120,7 @@ def density_scores(
     Raises:
         InputError: the reference or a baseline is not in the study.
     """
-    methods = results.density_methods
+    methods = results.image_methods
     chosen_names([reference], methods, "reference")
     rivals = chosen_names(list(baselines), methods, "baselines") if baselines else []
     scores = []
@@ -146,7 +146,7 @@ def density_scores(
 
 
 def shape_scores(results: StudyResults, nodules: Sequence[str], reference: str, seed: int = 0) -> list[Score]:
-    """Every shape method's DSC, Hausdorff distance (mm) and ARVE; every other one is a rival.
+    """Every mask method's DSC, Hausdorff distance (mm) and ARVE; every other one is a rival.
 
     Args:
         results: of the study.
@@ -155,12 +155,12 @@ def shape_scores(results: StudyResults, nodules: Sequence[str], reference: str, 
         seed: of the bootstrap.
 
     Returns:
-        scores by method and place; none if the study has no shape method.
+        scores by method and place; none if the study has no mask method.
 
     Raises:
         InputError: the reference is not in the study.
     """
-    methods = results.shape_methods
+    methods = results.mask_methods
     if not methods:
         return []
     chosen_names([reference], methods, "shape-reference")

@@ -46,8 +46,8 @@ MAIN_COLUMNS = (
 
 
 def threshold_of(results: StudyResults, method: str, column: Column) -> float | None:
-    """The threshold at which a column is read: the main one for density methods, none for others."""
-    return results.main_threshold if column.region == "roi" and method in results.density_methods else None
+    """The threshold at which a column is read: the main one for image methods, none for others."""
+    return results.main_threshold if column.region == "roi" and method in results.image_methods else None
 
 
 def summary_at(results: StudyResults, method: str, column: Column) -> Summary | None:

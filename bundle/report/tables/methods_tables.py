@@ -44,7 +44,7 @@ def methods_tables(results: StudyResults, options: ReportOptions) -> list[Table]
 
 
 def _brightness(results: StudyResults, options: ReportOptions) -> list[Table]:
-    if not results.density_methods:
+    if not results.image_methods:
         return []
     nodules = chosen_nodules(results, options.min_slices)
     reference, baselines = options.reference_in(results), options.baselines_in(results)
@@ -100,14 +100,14 @@ def _texture_table(scores: Sequence[Score], caption: str) -> Table:
 
 
 def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
-    if not results.shape_methods:
+    if not results.mask_methods:
         return []
-    nodules = chosen_nodules(results, options.shape_min_slices)
-    reference = options.shape_reference_in(results)
+    nodules = chosen_nodules(results, options.mask_min_slices)
+    reference = options.mask_reference_in(results)
     scores = shape_scores(results, nodules, reference, options.seed)
     found = {(s.method, s.slices, s.metric): s for s in scores}
     rows: list[tuple[str, ...]] = []
-    for name in results.shape_methods:
+    for name in results.mask_methods:
         places = [found[name, *place] for place in SHAPE_PLACES]
         compared = (places[0], places[2])
         rows.append(
@@ -125,7 +125,7 @@ def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
     columns = ("method", "DSC, unobserved", "DSC, all", "HD, mm", "ARVE, unobserved")
     compared_columns = (f"DSC minus {against}'s", f"HD minus {against}'s", f"better than {against}: DSC / HD")
     caption = (
-        f"Masks on {_counted(nodules, results, options.shape_min_slices)} ({results.kind_words}, "
+        f"Masks on {_counted(nodules, results, options.mask_min_slices)} ({results.kind_words}, "
         f"{results.protocol_words}): DSC and ARVE on the slices named, the Hausdorff distance (HD) on all. Mean over "
         "nodules; paired differences with bootstrap 95 % intervals."
     )

@@ -65,7 +65,7 @@ def _region_lines(
     results: StudyResults, number: int, slices: str
 ) -> tuple[tuple[str, ...], tuple[Metric, ...], list[Line]]:
     metrics = metrics_of("radiometric" if number == 1 else "texture")
-    methods = results.density_methods if number == 1 else _textured(results)
+    methods = results.image_methods if number == 1 else _textured(results)
     lines = []
     for region, words in REGIONS.items():
         for method in methods:

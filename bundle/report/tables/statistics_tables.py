@@ -79,7 +79,7 @@ def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str)
     rows: list[tuple[str, ...]] = []
     for column in MAIN_COLUMNS:
         for c in comparisons:
-            # a shape method has no threshold: the pair is compared at the other's
+            # a mask method has no threshold: the pair is compared at the other's
             at = (threshold_of(results, name, column) for name in (c.first, c.second))
             place = (column.slices, column.region, next((t for t in at if t is not None), None), column.metric)
             if (c.slices, c.region, c.threshold_hu, c.metric) != place:
@@ -111,7 +111,7 @@ def _with_remarks(
 def _sd_ratio(results: StudyResults) -> Table:
     measured = {row["slices"] for row in results.texture}
     slices = next((name for name in SLICES if name in measured), "unobserved")
-    against_one, pairs = sd_ratio_tests(results.texture, slices, methods=results.density_methods)
+    against_one, pairs = sd_ratio_tests(results.texture, slices, methods=results.image_methods)
     named = [(f"{label(name)} against 1", f"{name} against 1", test) for name, test in against_one.items()]
     named += [(f"{label(a)} against {label(b)}", f"{a} against {b}", test) for (a, b), test in pairs.items()]
     rows: list[tuple[str, ...]] = [

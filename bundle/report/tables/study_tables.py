@@ -158,5 +158,5 @@ def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str
         rows.append((name, *cells, str(n), str(failed)))
     columns = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD, mm", "n", "failed")
     data = KINDS.get(kind, "data of unknown kind")
-    caption = f"unobserved slices, mean ± sd over nodules ({data}); DSC and HD of density methods at -400 HU"
+    caption = f"unobserved slices, mean ± sd over nodules ({data}); DSC and HD of image methods at -400 HU"
     return f"{caption}\n{Table('', caption, columns, tuple(rows)).text()}"
