@@ -57,6 +57,7 @@ _ALL = (
     Option("output_format", TEXT, "of the volumes: `.nii.gz`, `.nii`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`"),
     Option("split_passes", FLAG, "a series of several passes: each of its own, not a refusal"),
     Option("dicom_output", PATH.or_none(), "an empty folder for a DICOM series of the result", "none"),
+    Option("preview", FLAG, "a page and a picture of each result, before and after; of many an index"),
     Option("ckpt_dir", PATH, "trained weights; run again with the same to go on"),
     Option("reconstructions", PATH, "what to measure: `<method>/<nodule id>.nii.gz`, or a study's `output_dir`"),
     Option(

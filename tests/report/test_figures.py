@@ -15,9 +15,10 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from bundle.report.figures import draw as figures
-from bundle.report.figures.style import PRINT_DPI, RC, looks, nice_limit
+from bundle.report.figures.style import PRINT_DPI, RC, looks
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
 from bundle.report.page.films import film_window
+from bundle.report.pictures import nice_limit
 from bundle.report.results import NoduleFacts, StudyResults
 
 METHODS = ("nearest", "linear", "cubic", "pchip", "morphological", "signed_distance", "siren")

@@ -70,6 +70,7 @@ class ScanRun:
         options: what the results depend on besides the scan, as JSON can hold it.
         suffix: ending of the volumes' names.
         dicom_output: folder for DICOM series; of several scans each has a folder of its own in it.
+        previews: makes pages of results (:class:`bundle.report.preview.previews.Previews`); None: none are made.
 
     Example:
         >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP
@@ -83,6 +84,7 @@ class ScanRun:
         options: Mapping[str, Any],
         suffix: str = ".nii.gz",
         dicom_output: str | Path | None = None,
+        previews: Any = None,
     ) -> None:
         self.evaluator = evaluator
         evaluator.interrupt_resume_enabled = False  # what failed for one scan is not gone on with for the next
@@ -91,6 +93,7 @@ class ScanRun:
         self.options = dict(options)
         self.suffix = suffix
         self.dicom_output = None if not dicom_output else Path(dicom_output).expanduser()
+        self.previews = previews
 
     def __call__(self, scans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Make every scan dense that has no result yet.
@@ -119,7 +122,7 @@ class ScanRun:
                 log.warning("%s was left out: %s", scan["image"], reason)
                 failures.append({"input": str(scan["image"]), "reason": " ".join(reason.split())})
         if records or failures:
-            self._tables(failures)
+            self._tables(failures, several=len(scans) > 1)
         if failures and not records:
             raise InputError(
                 f"none of {len(scans)} scans could be used, see {self.folder / 'failures.csv'}: {failures[0]['reason']}"
@@ -139,6 +142,8 @@ class ScanRun:
         if record.get("key") == key and record.get("whole"):
             if record.get("files") == self._files(name):
                 log.info("%s is there already", self.folder / record["output"])
+                if self.previews is not None and not self.previews.there(self.folder, name):
+                    self.previews.write(self.folder, name, record, self.transform(scan)["image"])
                 return record
             log.warning("%s was damaged, changed or moved: it is made anew", self.folder / record["output"])
         elif record.get("whole"):
@@ -147,6 +152,8 @@ class ScanRun:
             if record.get("key") == key:
                 _clear(dicom)  # of this very result, which a killed run did not finish
             check_empty_folder(dicom)
+        if self.previews is not None:
+            self.previews.forget(self.folder, name)
         started = time.perf_counter()
         self._write(name, {"key": key, "place": place, "input": str(scan["image"]), "whole": False})
         item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
@@ -163,7 +170,8 @@ class ScanRun:
             else:
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
             raise
-        pred = self.evaluator.state.output[0]["pred"]
+        made = self.evaluator.state.output[0]
+        pred = made["pred"]
         meta = pred.meta
         record = {
             "key": key,
@@ -182,6 +190,8 @@ class ScanRun:
             "whole": True,
         }
         self._write(name, record)
+        if self.previews is not None:
+            self.previews.write(self.folder, name, record, made["image"], pred)
         return record
 
     def _name(self, name: str, place: str) -> tuple[str, dict[str, Any]]:
@@ -202,12 +212,15 @@ class ScanRun:
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         write_text(self.folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
-    def _tables(self, failures: Sequence[Mapping[str, Any]]) -> None:
+    def _tables(self, failures: Sequence[Mapping[str, Any]], several: bool) -> None:
         """All whole results in the folder, and what failed in this run."""
-        records = [record for path in sorted(self.folder.glob("*_dense_*.json")) if (record := _read(path))]
-        rows = [{**record, "notes": "; ".join(record["notes"])} for record in records if record.get("whole")]
+        paths = sorted(self.folder.glob("*_dense_*.json"))
+        records = [{**record, "record": path.name} for path in paths if (record := _read(path)).get("whole")]
+        rows = [{**record, "notes": "; ".join(record["notes"])} for record in records]
         write_text(self.folder / "results.csv", _table(COLUMNS, rows))
         write_text(self.folder / "failures.csv", _table(("input", "reason"), failures))
+        if several and self.previews is not None:
+            self.previews.index(self.folder, records, failures)
 
 
 def _clear(folder: Path) -> None:

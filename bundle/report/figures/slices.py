@@ -23,8 +23,9 @@ from bundle.report.figures.panels import (
     write,
     zoom,
 )
-from bundle.report.figures.style import HEAT, PAGE_WIDTH, figure, nice_limit, wrapped
+from bundle.report.figures.style import HEAT, PAGE_WIDTH, figure, wrapped
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, through_cuts
+from bundle.report.pictures import nice_limit
 from bundle.report.results import TRUTH, StudyResults
 
 ERROR_COLORS = "PuOr"

@@ -6,9 +6,7 @@ grey can be read. Widths are those of a page: 180 mm for two columns.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image, features
+from PIL import Image
 
 from bundle.inferers.registry import METHODS, Look
+from bundle.report.pictures import data_address
 from bundle.report.results import TRUTH
 
 PAGE_WIDTH = 180 / 25.4
@@ -142,47 +140,6 @@ def save(drawn: Figure, folder: Path, name: str) -> str:
     with Image.open(folder / f"{name}.png") as image:
         small = image.convert("RGB").reduce(PRINT_DPI // SCREEN_DPI)
     return data_address(small)
-
-
-def data_address(image: Image.Image, quality: int | None = None) -> str:
-    """A picture as a ``data:`` address, so that a page holds its pictures itself.
-
-    Args:
-        image: the picture, no side longer than 16,383 pixels.
-        quality: up to 100; at 90, CT differs by about 10 HU a voxel, and takes half the bytes. None: lossless.
-
-    Returns:
-        WebP; PNG or JPEG where Pillow was built without.
-
-    Example:
-        >>> data_address(Image.new("L", (1, 1)))[:11]
-        'data:image/'
-    """
-    webp: dict[str, Any] = {"format": "webp"} | ({"lossless": True} if quality is None else {"quality": quality})
-    other: dict[str, Any] = {"format": "png"} if quality is None else {"format": "jpeg", "quality": quality}
-    options = webp if features.check("webp") else other
-    out = io.BytesIO()
-    image.save(out, **options)
-    return f"data:image/{options['format']};base64,{base64.b64encode(out.getvalue()).decode()}"
-
-
-def nice_limit(panels: Sequence[np.ndarray], percentile: float = 99, step: float = 50.0) -> float:
-    """A symmetric limit of a colour bar that one panel far off the others can't stretch.
-
-    Args:
-        panels: values, an array a panel.
-        percentile: of the absolute values of each panel; the median over panels counts.
-        step: the limit is rounded up to a multiple of.
-
-    Returns:
-        at least ``step``.
-
-    Example:
-        >>> nice_limit([np.array([-120.0, 40.0]), np.array([90.0]), np.array([9000.0])])
-        150.0
-    """
-    ends = [np.percentile(np.abs(values), percentile) for values in panels if values.size]
-    return float(max(1, np.ceil(np.median(ends) / step)) * step) if ends else step
 
 
 def _style() -> contextlib.AbstractContextManager[None]:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from bundle.inferers.registry import label
-from bundle.report.figures.style import data_address, nice_limit
 from bundle.report.figures.views import Cut, nodule_centre
+from bundle.report.pictures import data_address, grey, nice_limit
 from bundle.report.results import TRUTH, StudyResults
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
@@ -104,8 +104,8 @@ def film_picture(volume: np.ndarray, low: float, high: float, quality: int | Non
         high: value that is white.
         quality: of the picture, up to 100; None: lossless.
     """
-    grey = ((np.clip(volume, low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
-    film = np.concatenate([Cut(2, k).view(grey) for k in range(grey.shape[2])], axis=1)
+    shades = grey(volume, low, high)
+    film = np.concatenate([Cut(2, k).view(shades) for k in range(shades.shape[2])], axis=1)
     return data_address(Image.fromarray(film), quality)
 
 

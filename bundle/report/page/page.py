@@ -10,10 +10,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
-
-import jinja2
 
 from bundle.inferers.registry import label
 from bundle.metrics import explain_undefined
@@ -24,6 +21,7 @@ from bundle.report.page.answer import SHAPE, TUMOUR, answers, forests, question
 from bundle.report.page.films import QUALITIES, Films, page_films
 from bundle.report.page.nodule_page import nodule_page
 from bundle.report.page.overview import cohort_table, failures_table, glance_table, seconds_table
+from bundle.report.page.template import template
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.main_columns import best_first
 from bundle.report.tables.paper_tables import MAIN_TABLES
@@ -58,7 +56,7 @@ def report_html(
     films = page_films(results, order)
     chosen = options or ReportOptions()
     nodules = [nodule_page(results, name, i + 1, films.get(name)) for i, name in enumerate(results.nodules)]
-    return _template().render(
+    return template("report.html.j2").render(
         title="Recovered CT slices around lung nodules",
         version=__version__,
         results=results,
@@ -110,18 +108,6 @@ def _film_notes(films: Mapping[str, Films]) -> Iterator[str]:
     lost = sorted({name for one in films.values() for name in one.left_out})
     if lost:
         yield f"For want of room, pictures of {', '.join(map(label, lost))} are left out on some nodules."
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bundle.report.page", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
