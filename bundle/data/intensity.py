@@ -50,14 +50,18 @@ def check_hu(hu: np.ndarray, what: str, padding_hu: float | None = None) -> None
             ...
         bundle.errors.InputError: scan.nii has values from 0.2 to 0.7, which look normalised to 0 to 1: give a CT in HU
     """
-    if padding_hu is not None:
-        hu = hu[hu != padding_hu]
-    if not hu.size:
+    low, high, beyond = np.inf, -np.inf, 0
+    # a part at a time, in the order of memory: a volume without its padding would be a second one
+    for part in np.moveaxis(hu, int(np.argmax(hu.strides)), 0):
+        kept = part if padding_hu is None else part[part != padding_hu]
+        if kept.size:
+            low, high = min(low, float(kept.min())), max(high, float(kept.max()))
+            beyond += int(((kept < _INT16[0]) | (kept > _INT16[1])).sum())
+    if high < low:
         raise InputError(f"{what} holds nothing but padding: give a CT in HU")
-    low, high = float(hu.min()), float(hu.max())
     looks = ""
-    if low < _INT16[0] or high > _INT16[1]:
-        looks = f"no CT has and 16 bits don't hold ({int(((hu < _INT16[0]) | (hu > _INT16[1])).sum())} voxels)"
+    if beyond:
+        looks = f"no CT has and 16 bits don't hold ({beyond} voxels)"
     elif low >= 0 and high <= 1:
         looks = "look normalised to 0 to 1" if high > 0 else "are all alike"
     elif low >= -1 and high <= 1:

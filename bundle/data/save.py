@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,7 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
     elif not whole:
         data = volume.astype(np.float32)
     else:
-        # a slice at a time: a whole chest in floating point has no second copy
-        slices = (whole_hu(f"slice {z} of {path}", volume[..., z]) for z in range(volume.shape[2]))
+        slices = _whole_slices(volume, path)
         if suffix_of(path) in NIFTI:
             write_nifti(Path(path), slices, volume.shape, np.dtype(np.int16), affine)
             return
@@ -125,3 +124,10 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
         for z, plane in enumerate(slices):
             data[..., z] = plane
     write_image(Path(path), data, affine)
+
+
+def _whole_slices(volume: np.ndarray, path: str | Path, count: int = 16) -> Iterator[np.ndarray]:
+    """The slices of (X, Y, Z) HU as int16, some at a time, as they lie in memory: a whole chest has no second copy."""
+    for z in range(0, volume.shape[2], count):
+        some = np.ascontiguousarray(np.moveaxis(volume[..., z : z + count], 2, 0))
+        yield from (whole_hu(f"slice {z + k} of {path}", plane) for k, plane in enumerate(some))

@@ -32,7 +32,7 @@ from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets
 from bundle.inferers.dense.range import filled, outside_window
 from bundle.inferers.dense.seams import without_seams
-from bundle.inferers.dense.tiles import Blend, tiles
+from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.interpolation.splines import PchipInferer, nearest_weights
 from bundle.inferers.masks.parts import carry_parts, sizes_of
@@ -251,7 +251,8 @@ class DenseInferer(Inferer):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the method tile by tile; (X, Y, Z) float32 intensities and its expected error."""
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
-        parts = tiles(data.shape[:2], self.tile, overlap)
+        tile = self.tile if method.in_plane else column_tile(self.tile, len(template.targets))
+        parts = tiles(data.shape[:2], tile, overlap)
         shape = (*data.shape[:2], len(template.targets))
         blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
         with ProgressBars("tile", keep=True, show=self.progress) as bars:
@@ -302,7 +303,7 @@ def _within(told: Progress, tile: int, tiles: int, done: float, total: float, wo
 def _finish(
     dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, nearest: np.ndarray, padding: float | None
 ) -> None:
-    """To HU in place, a slice at a time.
+    """To HU in place, a row at a time, as the volume lies in memory.
 
     Args:
         dense: (X, Y, Z) intensities.
@@ -311,7 +312,9 @@ def _finish(
         nearest: (Z,) index of the one whose padding a new slice has.
         padding: its value; None for none.
     """
-    for z, k in enumerate(kept):
-        dense[..., z] = to_hu(dense[..., z]) if k < 0 else observed[..., k]
-        if padding is not None:
-            dense[..., z][observed[..., nearest[z]] == padding] = padding
+    seen = kept >= 0
+    for row, hu in zip(dense, observed, strict=True):
+        row[...] = to_hu(row)
+        row[:, seen] = hu[:, kept[seen]]
+        if padding is not None and (padded := hu == padding).any():
+            row[padded[:, nearest]] = padding

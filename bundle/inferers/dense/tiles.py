@@ -6,11 +6,13 @@ plane, or is fitted to a tile, is blended with the neighbouring tiles', linearly
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise, product
 
 import numpy as np
 
 Tile = tuple[slice, slice]
+_COLUMN_VOXELS = 2**21  # 16 MB in float64, of which interpolation has a few copies at a time
 
 
 def tile_edges(size: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -36,6 +38,20 @@ def tiles(shape: tuple[int, int], tile: int, overlap: int = 0) -> list[Tile]:
     """
     edges = [[slice(*edge) for edge in tile_edges(size, tile, overlap)] for size in shape]
     return [(x, y) for x, y in product(*edges)]
+
+
+def column_tile(tile: int, depth: int) -> int:
+    """The tile for a method that treats each voxel column by itself: no more voxels, however many slices there are.
+
+    Args:
+        tile: voxels in x and y, at most.
+        depth: slices that are made.
+
+    Example:
+        >>> column_tile(128, 100), column_tile(128, 2000)
+        (128, 32)
+    """
+    return min(tile, max(math.isqrt(_COLUMN_VOXELS // depth), 1))
 
 
 def ramp(part: slice, size: int, overlap: int) -> np.ndarray:
@@ -85,10 +101,10 @@ class Blend:
     def add(self, part: Tile, values: np.ndarray) -> None:
         """Put a tile's values (X, Y, Z) in their place."""
         weights = self._weights(part) / self._total[part]
-        alone = bool((weights == 1).all())
-        # a slice at a time: no second copy of the tile
-        for z in range(self.volume.shape[2]):
-            if alone:
-                self.volume[(*part, z)] = values[..., z]
-            else:
-                self.volume[(*part, z)] += weights * values[..., z]
+        place = self.volume[part]
+        if (weights == 1).all():
+            place[...] = values
+            return
+        # a row at a time: no second copy of the tile
+        for row, weight, value in zip(place, weights, values, strict=True):
+            row += weight[:, None] * value
