@@ -13,9 +13,9 @@ from bundle.metrics.table import metric_of
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.tests import bootstrap_interval, paired_difference
-from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first, summary_at, values_at
+from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first, set_back, summary_at, values_at
 from bundle.report.tables.table import signed
-from bundle.report.tidy import number_text
+from bundle.report.tidy import Summary, number_text
 
 FIELD, TUMOUR, SHAPE = MAIN_COLUMNS[0], MAIN_COLUMNS[1], MAIN_COLUMNS[3]
 WORDS = {FIELD: "in the field of view", TUMOUR: "in the tumour", SHAPE: "of all masks"}
@@ -48,7 +48,7 @@ class Forest:
 
     Attributes:
         title: of the plot.
-        rows: best first.
+        rows: best first, those of fewer pairs after the others.
         reach: the axis goes from minus to plus this.
     """
 
@@ -75,7 +75,7 @@ def forests(results: StudyResults, options: ReportOptions) -> list[Forest]:
     for column in (FIELD, TUMOUR):
         others = [name for name in results.image_methods if name != reference]
         rows = [_difference(results, name, reference, column) for name in others]
-        known = sorted((row for row in rows if row.n), key=lambda row: -row.mean)
+        known = sorted((row for row in rows if row.n), key=lambda row: (-row.n, -row.mean))
         if known:
             ends = [abs(v) for row in known for v in (row.mean, row.low, row.high) if math.isfinite(v)]
             title = f"{column.label}: difference to {label(reference)}"
@@ -105,15 +105,30 @@ def _answer(results: StudyResults, ranked: Sequence[str], column: Column, refere
     best, found = ranked[0], summary_at(results, ranked[0], column)
     assert found is not None  # it is ranked
     metric = metric_of(column.metric)
-    words = f"{label(best)} is best {WORDS[column]}: {metric.label} {number_text(found.mean, metric.decimals)}"
-    words = f"{words} {metric.unit}".rstrip()
+    words = f"{label(best)} is best {WORDS[column]}: {metric.label} {_mean_text(found, column)}"
     if len(ranked) == 1:
         return f"{words} (n = {found.n}), the only method with a value."
+    if found.n < len(results.nodules):
+        words += f" over {found.n} of {len(results.nodules)} nodules"
     if reference in ranked[2:]:
         words += f", {_difference(results, best, reference, column).text} against {label(reference)}"
     lead = _difference(results, best, ranked[1], column)
     clear = "" if lead.low > 0 or lead.high < 0 else ": no clear lead"
-    return f"{words}; {lead.text} against the next, {label(ranked[1])}{clear}."
+    words = f"{words}; {lead.text} against the next, {label(ranked[1])}{clear}."
+    return " ".join([words, *(_set_back(results, name, found, column) for name in set_back(results, ranked, column))])
+
+
+def _mean_text(found: Summary, column: Column) -> str:
+    return f"{number_text(found.mean, column.decimals)} {metric_of(column.metric).unit}".rstrip()
+
+
+def _set_back(results: StudyResults, name: str, best: Summary, column: Column) -> str:
+    """Why a method is not the best though its mean is the better one."""
+    found = summary_at(results, name, column)
+    assert found is not None  # it is ranked
+    return (
+        f"{label(name)} has {_mean_text(found, column)}, but over {found.n} of these {best.n} nodules: it comes after."
+    )
 
 
 def _difference(results: StudyResults, name: str, reference: str, column: Column) -> Difference:

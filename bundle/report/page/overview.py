@@ -26,7 +26,8 @@ def glance_table(results: StudyResults) -> Table:
     at = results.main_threshold
     caption = (
         "Mean ± sd over nodules on unobserved slices (HD: the whole crop)"
-        f"{'' if at is None else f'; shape by image methods at {at:g} HU'}; best mean in bold ({results.kind_words})."
+        f"{'' if at is None else f'; shape by image methods at {at:g} HU'}; best mean in bold, of those over the most "
+        f"nodules ({results.kind_words})."
     )
     columns = ("method", *(column.label for column in MAIN_COLUMNS), "done", "failed")
     return Table("", caption, columns, tuple(rows), strong=tuple(strong))

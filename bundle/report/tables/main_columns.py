@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bundle.metrics.table import metric_of
@@ -62,6 +62,23 @@ def values_at(results: StudyResults, method: str, column: Column) -> dict[str, f
 
 
 def best_first(results: StudyResults, methods: Iterable[str], column: Column) -> list[str]:
-    """Methods that have a mean, the best one first."""
-    means = {name: found.mean for name in methods if (found := summary_at(results, name, column)) and found.n}
-    return sorted(means, key=lambda name: means[name], reverse=column.higher_is_better)
+    """Methods that have a mean, the best one first; those with a mean over fewer nodules than others after these.
+
+    A Hausdorff distance is undefined where a method finds nothing, and what fails on hard nodules has the mean of the
+    easy ones: who finds one nodule of three is not the best.
+    """
+    found = {name: s for name in methods if (s := summary_at(results, name, column)) and s.n}
+    sign = -1 if column.higher_is_better else 1
+    return sorted(found, key=lambda name: (-found[name].n, sign * found[name].mean))
+
+
+def set_back(results: StudyResults, ranked: Sequence[str], column: Column) -> list[str]:
+    """Methods of :func:`best_first` that are not the first for the number of their nodules alone.
+
+    Example:
+        >>> # {"half": [0.5, nan, nan], "fair": [1.0, 1.2, 1.1]} in mm: half, whose mean of 0.5 is over 1 of 3 nodules
+    """
+    found = {name: s for name in ranked if (s := summary_at(results, name, column))}
+    sign = -1 if column.higher_is_better else 1
+    first = found[ranked[0]]
+    return [name for name, s in found.items() if s.n < first.n and sign * s.mean < sign * first.mean]

@@ -87,12 +87,13 @@ def _psnr_table(scores: Sequence[Score], caption: str, against: str) -> Table:
 
 def _texture_table(scores: Sequence[Score], caption: str) -> Table:
     found = {(s.method, s.region, s.metric): s for s in scores if s.metric != "psnr"}
+    most = max(s.n for s in scores)
     rows: list[tuple[str, ...]] = []
     for name in dict.fromkeys(method for method, *_ in found):
         cells = []
         for metric in TEXTURE:
             pair = [found.get((name, region, metric)) for region in ("global", "tumour")]
-            cells.append(" / ".join(number_text(s.mean, _decimals(s)) if s else DASH for s in pair))
+            cells.append(" / ".join(_mean(s, most) if s else DASH for s in pair))
         seconds = found.get((name, "", "seconds"))
         rows.append((label(name), *cells, number_text(seconds.mean, 2) if seconds else DASH))
     columns = ("method", "SSIM", "sd ratio", "kurtosis", "seconds a nodule")
@@ -106,6 +107,7 @@ def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
     reference = options.mask_reference_in(results)
     scores = shape_scores(results, nodules, reference, options.seed)
     found = {(s.method, s.slices, s.metric): s for s in scores}
+    most = max(s.n for s in scores)
     rows: list[tuple[str, ...]] = []
     for name in results.mask_methods:
         places = [found[name, *place] for place in SHAPE_PLACES]
@@ -113,7 +115,7 @@ def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
         rows.append(
             (
                 label(name),
-                *(number_text(s.mean, _decimals(s)) for s in places),
+                *(_mean(s, most) for s in places),
                 *(_difference(s) for s in compared),
                 " / ".join(_percent(s.beats_reference) for s in compared),
                 number_text(found[name, "", "seconds"].mean, 2),
@@ -142,6 +144,12 @@ def _table(
 
 def _decimals(score: Score) -> int:
     return metric_of(score.metric).decimals
+
+
+def _mean(score: Score, most: int) -> str:
+    """A mean over fewer nodules than others says over how many, and does not look like one over all."""
+    few = f", of {score.n}" if 0 < score.n < most else ""
+    return number_text(score.mean, _decimals(score)) + few
 
 
 def _percent(share: float) -> str:
