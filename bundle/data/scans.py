@@ -60,8 +60,9 @@ def find_scans(
         split: make a scan of each pass of a series that has several.
 
     Returns:
-        ``image``: a path or a :class:`DicomSeries`; ``name``; ``mask`` where there is one. Hidden files and results of
-        this program are left out. Where nothing is found, the place itself, for the loader to say what is wrong.
+        ``image``: a path or a :class:`DicomSeries`; ``name``; ``mask`` where there is one; ``origin``, its place in a
+        zip. Hidden files and results of this program are left out. Where nothing is found, the place itself, for the
+        loader to say what is wrong.
 
     Raises:
         InputError: a zip that is damaged or locked.
@@ -74,13 +75,15 @@ def find_scans(
     place = _unzipped(named) if named.is_file() and named.suffix.lower() == ".zip" else named
     found: list[dict[str, Any]] = [{"image": str(place), "name": stem_of(named)}]
     if place.is_dir():
-        images, series = _below(place)
+        images, series = _below(place, named)
         found = [{"image": str(path), "name": _name(path, place, named)} for path in images]
         for one in series:
             parts = _passes(one) if split else [one]
             found += [{"image": part, "name": part.name} for part in parts]
         found = found or [{"image": str(place), "name": named.stem}]
     drawn = {} if mask is None else {"mask": str(mask)}
+    if place != named:  # where it was unpacked to is another folder each time
+        found = [item | {"origin": str(named / Path(str(item["image"])).relative_to(place))} for item in found]
     return [item | drawn for item in _named_apart(found)]
 
 
@@ -94,8 +97,8 @@ def is_result(path: Path) -> bool:
     return bool(_RESULT.search(stem_of(path)))
 
 
-def _below(root: Path) -> tuple[list[Path], list[DicomSeries]]:
-    """Image files and DICOM series below a folder."""
+def _below(root: Path, named: Path) -> tuple[list[Path], list[DicomSeries]]:
+    """Image files and DICOM series below a folder, or what a zip of this name was unpacked to."""
     images: list[Path] = []
     others: list[Path] = []
     for _, files in walk(root):
@@ -120,7 +123,7 @@ def _below(root: Path) -> tuple[list[Path], list[DicomSeries]]:
         paths = list(found.values())
         folders = {path.parent for path in paths}
         alone = sum(any(p.parent in folders for p in other.values()) for other in members.values()) == 1
-        name = _name(paths[0].parent, root, root) + ("" if alone else f"_{uid.rsplit('.', 1)[-1][-8:]}")
+        name = _name(paths[0].parent, root, named) + ("" if alone else f"_{uid.rsplit('.', 1)[-1][-8:]}")
         beside = [path for path in unknown if path.parent in folders]
         series.append(DicomSeries(paths[0].parent, (*paths, *beside), uid, name, copies[uid]))
     return images, series

@@ -119,6 +119,46 @@ def test_many_scans_go_on_after_a_bad_one(mixed, tmp_path, capsys):
     assert "scans:" in capsys.readouterr().err
 
 
+def test_a_file_that_changed_is_seen_whatever_its_size_and_time_and_one_that_was_touched_is_not(mixed, tmp_path):
+    scan, out = mixed / "a.nii", tmp_path / "out"
+    write_image(scan, HU, AFFINE)
+    run(out, image=str(scan))
+    (made,) = out.glob("*.nii.gz")
+    first, times = made.stat().st_mtime_ns, os.stat(scan)
+    os.utime(scan, ns=(0, 0))
+    run(out, image=str(scan))
+    assert made.stat().st_mtime_ns == first
+    write_image(scan, HU + 1, AFFINE)
+    os.utime(scan, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert os.stat(scan).st_size == times.st_size
+    run(out, image=str(scan))
+    np.testing.assert_array_equal(read_image(made).voxels[..., 0], HU[..., 0] + 1)
+
+
+def test_an_archive_is_the_same_scans_when_it_is_unpacked_again(mixed, tmp_path, caplog):
+    archive, out = shutil.make_archive(str(tmp_path / "all"), "zip", mixed / "both"), tmp_path / "out"
+    run(out, image=archive)
+    first = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    with caplog.at_level("INFO"):
+        run(out, image=archive)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")} == first
+    assert caplog.text.count("is there already") == len(first) == 2
+    assert rows(out / "results.csv")[0]["input"].startswith(archive)
+
+
+def test_a_change_of_a_file_that_an_option_names_is_seen(mixed, tmp_path):
+    calibration, out = tmp_path / "ours.json", tmp_path / "out"
+    shutil.copy(ROOT / "configs" / "uncertainty.json", calibration)
+    run(out, image=str(mixed / "a.nii.gz"), calibration=str(calibration))
+    (made,) = out.glob("*.nii.gz")
+    first = made.stat().st_mtime_ns
+    run(out, image=str(mixed / "a.nii.gz"), calibration=str(calibration))
+    assert made.stat().st_mtime_ns == first
+    calibration.write_text(calibration.read_text() + "\n")
+    run(out, image=str(mixed / "a.nii.gz"), calibration=str(calibration))
+    assert made.stat().st_mtime_ns > first
+
+
 def test_a_second_run_computes_only_what_is_not_there_or_damaged(mixed, tmp_path, caplog):
     out = tmp_path / "out"
     run(out, image=str(mixed / "both"))

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bundle.data import check_empty_folder
 from bundle.data.dicom.export import SEGMENTATION
+from bundle.data.identity import FileHashes
 from bundle.data.notes import notes_of
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
@@ -32,19 +33,27 @@ log = logging.getLogger(__name__)
 
 # options by which two results of one scan are two regions, not one made anew
 _REGION = ("center", "center_unit", "size_mm", "margin_mm", "segment")
+# options that may name a file
+_FILES = ("mask", "positions", "weights", "calibration")
 COLUMNS = ("input", "output", "method", "notes", "seconds")
 
 
-def identity(scan: Any, options: Mapping[str, Any]) -> str:
-    """A short text that changes with a scan's files or with an option: path, size and time of each file.
+def identity(scan: Any, options: Mapping[str, Any], hashes: FileHashes) -> str:
+    """A short text that changes with what a scan's files hold, or those that an option names, or with an option.
+
+    Args:
+        scan: a path, or the files of a series.
+        options: by name.
+        hashes: of whole files; knows those that are unchanged since an earlier run.
 
     Example:
-        >>> identity("absent.nii.gz", {}) == identity("absent.nii.gz", {"method": "linear"})
+        >>> hashes = FileHashes()
+        >>> identity("absent.nii", {}, hashes) == identity("absent.nii", {"method": "linear"}, hashes)
         False
     """
     paths: Iterable[Any] = scan.files if isinstance(scan, DicomSeries) else [scan]
-    inputs = [_state(path) for path in [*paths, *(value for value in options.values() if isinstance(value, Path))]]
-    return _digest([inputs, options, __version__])
+    named = {name: _state(options[name], hashes) for name in _FILES if isinstance(options.get(name), str | Path)}
+    return _digest([[_state(path, hashes) for path in paths], {**options, **named}, __version__])
 
 
 def _digest(values: Any) -> str:
@@ -52,12 +61,11 @@ def _digest(values: Any) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _state(path: Any) -> list[Any]:
-    """Name, size and time of a file, or of all files that a folder holds."""
-    path = Path(str(path)).expanduser().absolute()
+def _state(path: Any, hashes: FileHashes) -> list[Any]:
+    """Name, size and hash of a file, or of all files that a folder holds."""
+    path = Path(str(path)).expanduser()
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found: list[Any] = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return found or [str(path)]
+    return [path.name, *(hashes.identity(file) for file in files if file.is_file())]
 
 
 class ScanRun:
@@ -91,6 +99,7 @@ class ScanRun:
         self.transform = transform
         self.folder = Path(output_dir).expanduser()
         self.options = dict(options)
+        self.hashes = FileHashes()
         self.suffix = suffix
         self.dicom_output = None if not dicom_output else Path(dicom_output).expanduser()
         self.previews = previews
@@ -109,6 +118,7 @@ class ScanRun:
             OutputError: nothing can be written.
         """
         records, failures = [], []
+        self.hashes.load(self.folder / "inputs.json")
         for scan in tqdm(scans, desc="scans", unit="scan", disable=len(scans) < 2):
             try:
                 records.append(self._one(scan, several=len(scans) > 1))
@@ -123,6 +133,7 @@ class ScanRun:
                 failures.append({"input": str(scan["image"]), "reason": " ".join(reason.split())})
         if records or failures:
             self._tables(failures, several=len(scans) > 1)
+            write_text(self.folder / "inputs.json", self.hashes.text())
         if failures and not records:
             raise InputError(
                 f"none of {len(scans)} scans could be used, see {self.folder / 'failures.csv'}: {failures[0]['reason']}"
@@ -134,9 +145,10 @@ class ScanRun:
     def _one(self, scan: Mapping[str, Any], several: bool) -> dict[str, Any]:
         """The record of one scan, which is computed if there is none."""
         mask = _path(scan.get("mask"))
-        key = identity(scan["image"], {**self.options, "mask": mask})
+        key = identity(scan["image"], {**self.options, "mask": mask}, self.hashes)
         region = {name: self.options.get(name) for name in _REGION} | {"mask": str(mask)}
-        place = _digest([str(Path(str(scan["image"])).absolute()), getattr(scan["image"], "name", ""), region])
+        origin = str(scan.get("origin", scan["image"]))
+        place = _digest([str(Path(origin).absolute()), getattr(scan["image"], "name", ""), region])
         name, record = self._name(f"{scan['name']}_dense_{self.options['method']}", place)
         dicom = None if self.dicom_output is None else self.dicom_output / name if several else self.dicom_output
         if record.get("key") == key and record.get("whole"):
@@ -155,7 +167,7 @@ class ScanRun:
         if self.previews is not None:
             self.previews.forget(self.folder, name)
         started = time.perf_counter()
-        self._write(name, {"key": key, "place": place, "input": str(scan["image"]), "whole": False})
+        self._write(name, {"key": key, "place": place, "input": origin, "whole": False})
         item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
         self.evaluator.state.output = None  # each scan has the memory to itself
         try:
@@ -176,7 +188,7 @@ class ScanRun:
         record = {
             "key": key,
             "place": place,
-            "input": str(scan["image"]),
+            "input": origin,
             "output": f"{name}{self.suffix}",
             "dicom": None if dicom is None else str(dicom),
             "method": str(meta.get("method") or self.options["method"]),
