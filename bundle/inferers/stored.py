@@ -91,8 +91,9 @@ class StoredInferer(SliceInferer):
         """Not possible: which nodule it is has to be known, see :meth:`read`."""
         raise InputError(f"the reconstructions of {self.method} are files: they can't fill another gap")
 
-    def identity(self, nodule_id: str) -> str:
+    def identity(self, nodule_id: str, whole: str | None = None) -> str:
         """Hash of the nodule's files, so that a changed file is measured anew; empty if there is none."""
+        nodule_id = self._known_as(nodule_id, whole)
         files = self._files(nodule_id)[:1]
         content = b"".join(path.read_bytes() for path in (*files, *self._files(nodule_id, error=True)))
         return hashlib.sha256(content).hexdigest() if files else ""
@@ -104,6 +105,7 @@ class StoredInferer(SliceInferer):
         affine: np.ndarray,
         observed: ObservedSlices | None = None,
         axis: int = 2,
+        whole: str | None = None,
     ) -> Reconstruction:
         """The stored reconstruction of a nodule on the grid of its crop.
 
@@ -113,12 +115,13 @@ class StoredInferer(SliceInferer):
             affine: (4, 4) of the crop, voxel to RAS mm.
             observed: what the file is compared with, see :mod:`bundle.inferers.stored_check`; None: it is not.
             axis: the decimated one.
+            whole: id of the mask that the nodule is one of several in; an image that is named after it will do.
 
         Raises:
             InputError: no file, a damaged one, one whose grid does not hold the crop's, a soft mask, one that looks
                 like another unit, flipped or shifted along the slices, or a negative expected error.
         """
-        files = self._files(nodule_id)
+        files = self._files(name := self._known_as(nodule_id, whole))
         if not files:
             raise InputError(f"{self.method} has no reconstruction of {nodule_id} in {self.folder}")
         volume = _on_grid(files[0], shape, affine)
@@ -132,7 +135,7 @@ class StoredInferer(SliceInferer):
         result = Reconstruction(image=to_unit(volume.astype(np.float64)))
         if observed is not None:
             result.notes += compare_image(np.moveaxis(volume, axis, 2), observed, str(files[0]), axes)
-        for path in self._files(nodule_id, error=True):
+        for path in self._files(name, error=True):
             error = _on_grid(path, shape, affine) / HU_RANGE
             try:
                 check_errors(error)
@@ -140,6 +143,11 @@ class StoredInferer(SliceInferer):
                 raise InputError(f"{path}: {fault}") from None
             result.error = error
         return result
+
+    def _known_as(self, nodule_id: str, whole: str | None) -> str:
+        """The id that the nodule's files are named after."""
+        images = self.kind == "image" and whole is not None
+        return whole if images and whole and not self._files(nodule_id) else nodule_id
 
     def _files(self, nodule_id: str, error: bool = False) -> list[Path]:
         """Files of a nodule's reconstruction, an image before a mask; or of its expected error."""

@@ -10,9 +10,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from bundle.data.parts import parts_of
 from bundle.errors import InputError
 from bundle.inferers import GuidedDistanceInferer, ObservedSlices, SliceInferer
-from bundle.inferers.masks.parts import carry_parts, parts_of
+from bundle.inferers.masks.parts import carry_parts
 from bundle.transforms import to_unit
 
 
@@ -99,7 +100,7 @@ def carry_labels(
         [0, 4, 7]
     """
     drawn: np.ndarray = labels.astype(np.uint8 if int(labels.max()) < 256 else np.uint16)
-    parts = parts_of(drawn, spacing)
+    parts = parts_of(drawn, spacing, drawn_on_some=True)
     alone = [part for part in parts if part.mask.any(axis=(0, 1)).sum() < 2]
     notes = [
         f"a part of label {part.label} is drawn on one slice alone, of {len(parts)} parts: left as it is drawn"
@@ -110,7 +111,7 @@ def carry_labels(
         one = mask.any(axis=(0, 1)).sum() < 2 and len(alone) < len(parts)
         return mask if one else carry_mask(mask, positions, spacing, method, image)
 
-    out = carry_parts(drawn, spacing, carry)
+    out = carry_parts(drawn, spacing, carry, drawn_on_some=True)
     return np.where(drawn > 0, drawn, out), notes
 
 

@@ -23,9 +23,9 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from bundle.data.notes import add_notes, notes_of
+from bundle.data.parts import sizes_of
 from bundle.errors import InputError, mistake_behind
 from bundle.inferers import DenseInferer, SliceInferer
-from bundle.inferers.masks.parts import sizes_of
 from bundle.label.mask import carry_labels, onto_full_grid, threshold_nodule
 from bundle.label.request import INT16_HU, Request, holds, read_request
 from bundle.progress import Progress

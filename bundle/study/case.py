@@ -64,6 +64,11 @@ class Case:
         """(K,) places of the observed slices along ``axis``, in slices; half ones where an even number is averaged."""
         return self.decimate.centres(self.mask.shape[self.axis])
 
+    def valued(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of the nodule with the value that it has in the label map it is of: bool if that is 1, else labels."""
+        value = int(self.item.get("part_of", {}).get("label", 1))
+        return mask if value == 1 else mask * np.min_scalar_type(value).type(value)
+
     @cached_property
     def truth(self) -> Truth:
         """What reconstructions of the nodule are measured against."""
@@ -153,7 +158,8 @@ def reconstruct(case: Case, inferer: SliceInferer, seed: int, reveal: bool = Fal
     """
     start = time.perf_counter()
     if isinstance(inferer, StoredInferer):
-        result = inferer.read(case.nodule_id, case.mask.shape, case.affine, case.observed_slices(), case.axis)
+        whole = case.item.get("part_of", {}).get("nodule_id")
+        result = inferer.read(case.nodule_id, case.mask.shape, case.affine, case.observed_slices(), case.axis, whole)
         return result, time.perf_counter() - start
     result = inferer.complete(case.observed_slices(seed, reveal))
     seconds = time.perf_counter() - start
@@ -187,7 +193,7 @@ def on_case(case: Case, result: Reconstruction) -> Reconstruction:
 def save_truth(folder: Path, case: Case) -> None:
     """Save the crop, its mask and the observed slices alone (which overlay on the crop in a viewer)."""
     save_volume(folder / "image.nii.gz", case.truth_hu, case.affine)
-    save_volume(folder / "mask.nii.gz", case.mask, case.affine)
+    save_volume(folder / "mask.nii.gz", case.valued(case.mask), case.affine)
     kept = case.decimate.averaged(case.truth_hu, case.axis)
     save_volume(folder / "observed.nii.gz", kept, case.observed_affine)
 
@@ -204,11 +210,11 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
     if result.image is not None:
         save_volume(folder / "image.nii.gz", to_hu(result.image), case.affine)
     if result.mask is not None:
-        save_volume(folder / "mask.nii.gz", result.mask, case.affine)
+        save_volume(folder / "mask.nii.gz", case.valued(result.mask), case.affine)
     if result.error is not None:
         save_volume(folder / "uncertainty.nii.gz", result.error * HU_RANGE, case.affine, whole=False)
     for threshold, mask in masks.items():
-        save_volume(folder / f"{mask_name(threshold)}.nii.gz", mask, case.affine)
+        save_volume(folder / f"{mask_name(threshold)}.nii.gz", case.valued(mask), case.affine)
     if result.state is not None:
         save_torch(folder / "network.pt", result.state)
     if result.history:

@@ -124,7 +124,9 @@ class NoduleWork:
         nodule = (__version__, self.source.fingerprint(index), self.crop, self.decimate)
         wanted = {"truth": fingerprint(*nodule, self.texture)}
         for name, inferer in self.inferers.items():
-            file = inferer.identity(self.source.ids[index]) if isinstance(inferer, StoredInferer) else None
+            file = None
+            if isinstance(inferer, StoredInferer):
+                file = inferer.identity(self.source.ids[index], self.source.whole_id(index))
             wanted[name] = fingerprint(
                 *nodule, name, inferer, self.evaluator, self.texture, self.uncertainty, self.seed, self.reveal, file
             )
@@ -134,6 +136,8 @@ class NoduleWork:
         assert case is not None
         facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
+        if "part_of" in case.item:
+            facts["part_of"] = describe(case.item["part_of"])
         facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist(), "texture": []}
         if self.texture is not None:
             facts["texture"] = self.texture.truth_rows(case.truth)

@@ -115,7 +115,7 @@ class Study:
 
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
         source, methods, store = work.source, list(work.inferers), work.store
-        print(f"{source.description}; methods: {', '.join(methods)}", flush=True)
+        print(f"{source.description}; methods: {', '.join(methods)}", *source.notes, sep="\n", flush=True)
         key = _look_over(work)
         store.write_json("study.json", parameters(work))
         board = ShardBoard(store, shard, key)

@@ -8,9 +8,9 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
+from bundle.data.parts import parts_of, sizes_of
 from bundle.errors import InputError
 from bundle.inferers import SignedDistanceInferer
-from bundle.inferers.masks.parts import parts_of, sizes_of
 from bundle.label import PrepareAnswer, Request, carry_mask, read_request
 from bundle.label.mask import carry_labels
 

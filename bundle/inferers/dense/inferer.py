@@ -23,6 +23,7 @@ from monai.inferers import Inferer
 
 from bundle.data import gaps_in_words
 from bundle.data.notes import notes_of
+from bundle.data.parts import sizes_of
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
@@ -35,7 +36,7 @@ from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.interpolation.splines import PchipInferer, nearest_weights
-from bundle.inferers.masks.parts import carry_parts, sizes_of
+from bundle.inferers.masks.parts import carry_parts
 from bundle.inferers.names import chosen_names
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index

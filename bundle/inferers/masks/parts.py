@@ -1,107 +1,19 @@
-"""Several nodules in one mask: each label, and each connected part of it, carried by itself.
-
-Vocabulary: a *part* is what is connected of one label, within a slice by its voxels (diagonals count) and from one
-drawn slice to the next by what lies over each other; an outline with nothing over it belongs to the nearest one of the
-next slice within ``REACH_MM``. Without that, one nodule's outline would depend on where the others lie.
-"""
+"""Several nodules in one mask, each carried by itself: else one's outline would depend on where the others lie."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-REACH_MM = 5.0
-_DIAGONALS = np.ones((3, 3), dtype=int)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One nodule of a mask.
-
-    Attributes:
-        label: its value in the mask.
-        number: of the part within the label, from 1.
-        mask: (X, Y, K) bool.
-    """
-
-    label: int
-    number: int
-    mask: np.ndarray
-
-
-def parts_of(labels: np.ndarray, spacing: Sequence[float]) -> list[Part]:
-    """Take a label map apart.
-
-    Args:
-        labels: (X, Y, K) whole numbers, 0 outside; slices that a label is not drawn on are passed over.
-        spacing: in-plane spacing (x, y) in mm.
-
-    Returns:
-        label by label, the part with the lowest slice first; [] for an empty mask.
-
-    Example:
-        >>> two = np.zeros((9, 3, 2), int); two[1:3, 1] = two[6:8, 1] = 4
-        >>> [(part.label, part.number, int(part.mask.sum())) for part in parts_of(two, (1, 1))]
-        [(4, 1, 4), (4, 2, 4)]
-    """
-    found = []
-    for label in (int(value) for value in np.unique(labels) if value):
-        mask = labels == label
-        pieces = _joined(mask, spacing)
-        found += [Part(label, n + 1, pieces == piece) for n, piece in enumerate(np.unique(pieces[pieces > 0]))]
-    return found
-
-
-def _joined(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """(X, Y, K) the number of the part that each voxel belongs to; 0 outside."""
-    pieces, count = np.zeros(mask.shape, dtype=np.int32), 0
-    parent = [0]
-
-    def root(piece: int) -> int:
-        while parent[piece] != piece:
-            piece = parent[piece]
-        return piece
-
-    below: np.ndarray | None = None
-    for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        here, more = ndimage.label(mask[..., k], _DIAGONALS)
-        here[here > 0] += count
-        parent += range(count + 1, count + more + 1)
-        count += more
-        pieces[..., k] = here
-        if below is not None:
-            for a, b in _pairs(below, here, spacing):
-                low, high = sorted((root(a), root(b)))
-                parent[high] = low
-        below = here
-    return np.array([root(piece) for piece in range(count + 1)])[pieces]
-
-
-def _pairs(below: np.ndarray, here: np.ndarray, spacing: Sequence[float]) -> list[tuple[int, int]]:
-    """Pieces of two neighbouring drawn slices that belong together."""
-    both = (below > 0) & (here > 0)
-    pairs = {(int(a), int(b)) for a, b in zip(below[both], here[both], strict=True)}
-    for one, other, swap in ((below, here, False), (here, below, True)):
-        joined = {pair[1 if swap else 0] for pair in pairs}
-        alone = set(np.unique(one[one > 0]).tolist()) - joined
-        if alone:
-            away, nearest = ndimage.distance_transform_edt(other == 0, sampling=spacing, return_indices=True)
-            for piece in sorted(alone):
-                where = np.argwhere(one == piece)
-                x, y = where[away[tuple(where.T)].argmin()]
-                if away[x, y] <= REACH_MM:
-                    partner = int(other[nearest[0][x, y], nearest[1][x, y]])
-                    pairs.add((partner, piece) if swap else (piece, partner))
-    return sorted(pairs)
+from bundle.data.parts import parts_of
 
 
 def carry_parts(
     labels: np.ndarray,
     spacing: Sequence[float],
     carry: Callable[[np.ndarray], np.ndarray],
+    drawn_on_some: bool = False,
 ) -> np.ndarray:
     """Carry every part of a label map by itself and give it its label again.
 
@@ -109,6 +21,7 @@ def carry_parts(
         labels: (X, Y, K) whole numbers, 0 outside.
         spacing: in-plane spacing (x, y) in mm.
         carry: makes the mask (X, Y, Z) of the wanted slices from the mask (X, Y, K) of one part.
+        drawn_on_some: see :func:`bundle.data.parts.parts_of`.
 
     Returns:
         (X, Y, Z) of the type of ``labels``; where two parts meet, the first has the voxel.
@@ -119,31 +32,9 @@ def carry_parts(
         [[1, 0, 2]]
     """
     out: np.ndarray | None = None
-    for part in parts_of(labels, spacing):
+    for part in parts_of(labels, spacing, drawn_on_some):
         made = carry(part.mask)
         if out is None:
             out = np.zeros(made.shape, dtype=labels.dtype)
         out[made & (out == 0)] = part.label
     return carry(labels > 0).astype(labels.dtype) if out is None else out
-
-
-def sizes_of(labels: np.ndarray, spacing: Sequence[float]) -> list[dict[str, float]]:
-    """How large each part of a label map is.
-
-    Args:
-        labels: (X, Y, Z) whole numbers, 0 outside, on every slice.
-        spacing: mm along (x, y, z).
-
-    Returns:
-        ``label``, ``part``, ``voxels`` and ``mm3`` of each.
-
-    Example:
-        >>> sizes_of(np.array([[[3, 3], [0, 0]]]), (0.5, 0.5, 2.0))
-        [{'label': 3, 'part': 1, 'voxels': 2, 'mm3': 1.0}]
-    """
-    voxel = float(np.prod(spacing))
-    return [
-        {"label": part.label, "part": part.number, "voxels": n, "mm3": round(n * voxel, 3)}
-        for part in parts_of(labels, spacing[:2])
-        if (n := int(part.mask.sum()))
-    ]
