@@ -27,11 +27,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from bundle.cluster.processes import worker_count
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
 from bundle.engines.steps.paths import chosen_precision, one_thread
 from bundle.networks import Siren
 from bundle.report.tidy import aligned
-from bundle.study.workers import worker_count
 
 BATCH = 2048
 # the whole study: steps of 2,048 voxels an epoch over all nodules' crops, times epochs

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.cluster import Cluster, LocalProcesses
 from bundle.data import NoduleSource
 from bundle.data.windows import in_folds
 from bundle.errors import InputError
@@ -28,7 +29,6 @@ from bundle.inferers.names import chosen_names
 from bundle.progress import Report
 from bundle.report.tables.table import DASH, Table
 from bundle.study.case import Case, Crop, case_of, nodule_seed, reconstruct
-from bundle.study.workers import run_all, worker_count
 from bundle.transforms import Decimate, to_hu, to_unit
 
 MAX_VOXELS = 100_000
@@ -108,8 +108,7 @@ class CalibrationStudy:
         folds: use patients of these folds of 5 only; None: all.
         data_name: what the file calls the nodules; None: the source's own words.
         seed: of the methods.
-        workers: processes; None: one a core.
-        device: where networks are fitted; decides only the number of workers here.
+        machines: that work on the nodules; None: one process a core of this one.
 
     Example:
         >>> # python -m monai.bundle run --config_file "['configs/study.json','configs/calibrate.json']" --datalist DIR
@@ -129,8 +128,7 @@ class CalibrationStudy:
         folds: Sequence[int] | None = None,
         data_name: str | None = None,
         seed: int = 0,
-        workers: int | None = None,
-        device: str = "cpu",
+        machines: Cluster | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -143,8 +141,7 @@ class CalibrationStudy:
         self.folds = folds
         self.data_name = data_name
         self.seed = seed
-        self.workers = workers
-        self.device = device
+        self.machines = machines or LocalProcesses()
 
     def run(self) -> None:
         """Calibrate, write the file, print nominal against actual coverage.
@@ -166,8 +163,8 @@ class CalibrationStudy:
         work = Sampling(
             source, self.crop, {n: self.inferers[n]() for n in names}, self.protocols, self.slices, self.seed
         )
-        workers = worker_count(self.workers, len(source), self.device)
-        done = dict(run_all(work, range(len(source)), workers, "calibration"))
+        with self.machines as machines:
+            done = dict(machines.run(work, range(len(source)), "calibration"))
         data = {
             "data": self.data_name or source.description,
             "folds_of_5": None if self.folds is None else list(self.folds),

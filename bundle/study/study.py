@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bundle.cluster import Cluster, LocalProcesses, inner_bars, leave_unguarded_import
 from bundle.data import NoduleSource
 from bundle.data.identity import FileHashes
 from bundle.errors import InputError
@@ -27,7 +28,6 @@ from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork, Outcome
 from bundle.study.record import damage_lines, doubt_lines, engine_lines, last_line, parameters
 from bundle.study.shards import Shard, ShardBoard, held
-from bundle.study.workers import inner_bars, leave_unguarded_import, run_all, worker_count
 from bundle.transforms import Decimate
 
 
@@ -43,8 +43,8 @@ class Study:
         metrics: measures brightness and shape.
         output_dir: made if it is absent; run again with the same to resume.
         seed: of everything random.
-        workers: processes; None: one a core.
-        device: where networks are fitted; decides only the number of workers here.
+        machines: that work on the nodules; None: one process a core of this one, one on a GPU.
+        device: where networks are fitted; decides only how the work is shared out.
         texture: measures texture; None: it is not measured.
         uncertainty: measures expected errors; None: they are not measured.
         calibration: file that makes methods' expected errors right in size, and gives their intervals, by method;
@@ -70,7 +70,7 @@ class Study:
         metrics: NoduleEvaluator,
         output_dir: str,
         seed: int = 0,
-        workers: int | None = None,
+        machines: Cluster | None = None,
         device: str = "cpu",
         texture: TextureEvaluator | None = None,
         reveal_unobserved: bool = False,
@@ -89,14 +89,13 @@ class Study:
         self.metrics = metrics
         self.output_dir = output_dir
         self.seed = seed
-        self.workers = workers
-        self.device = device
+        self.machines = machines or LocalProcesses(device=device)
         self.texture = texture
         self.uncertainty = uncertainty
         self.calibration = calibration
         self.reveal_unobserved = reveal_unobserved
         self.shard = shard
-        self.stack = str(device).startswith("cuda") if stack is None else stack
+        self.stack = str(device).startswith("cuda") and not self.machines.elsewhere if stack is None else stack
         self.report = report
         self.report_options = report_options or ReportOptions()
 
@@ -110,7 +109,7 @@ class Study:
         start = time.perf_counter()
         work = self._work()
         shard = self.shard or Shard()
-        with held(work, shard):
+        with self.machines, held(work, shard):
             self._carry_out(work, shard, start)
 
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
@@ -143,12 +142,11 @@ class Study:
 
     def _outcomes(self, work: NoduleWork, mine: Sequence[int], title: str) -> dict[int, Outcome]:
         """Compute this process's share of the nodules, or read what is there."""
-        workers = worker_count(self.workers, len(mine), self.device)
         try:
             if self.stack:
                 with inner_bars() as report:
                     work.fit_stacks(mine, report)
-            return dict(run_all(work, mine, workers, title, work.died))
+            return dict(self.machines.run(work, mine, title, work.died))
         finally:
             for i in mine:  # what was stopped half way
                 work.store.clean(work.source.ids[i])
@@ -160,8 +158,6 @@ class Study:
         self.report_options.check(names)
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")
-        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
-            raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
         store = ResultStore(self.output_dir)
         inferers = {name: known[name]() for name in names}
         for inferer in inferers.values():

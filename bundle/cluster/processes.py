@@ -1,4 +1,4 @@
-"""Run many independent pieces of work, one single-threaded process a core, with progress bars.
+"""This machine's processes: one single-threaded process a core, with progress bars.
 
 Fits of small networks gain little from several threads: each of their steps is too short to be shared. And one
 thread a process keeps a result the same for any number of workers. A process that is killed takes its piece with it
@@ -18,21 +18,17 @@ import traceback
 import types
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from bundle.cluster.base import Cluster, Cost, Death, Work, longest_first
 from bundle.errors import InputError
-from bundle.progress import Progress, ProgressBars, Report
-
-Work = Callable[[int, Report], Any]
-"""A piece of work: called with its index and what gives a place to report progress to; picklable."""
-
-Death = Callable[[int, str], Any]
-"""Called with a piece whose process died and why; gives the result to take for it."""
+from bundle.progress import Progress, ProgressBars
 
 _UNGUARDED = 77  # exit status of a process that would start a study while its script is imported
 
@@ -54,7 +50,7 @@ def worker_count(asked: int | None, pieces: int, device: str = "cpu") -> int:
 def leave_unguarded_import() -> None:
     """End a process that is being started and imports a script which runs the study without a main guard.
 
-    Its parent tells the user; see :func:`run_all`.
+    Its parent tells the user; see :class:`LocalProcesses`.
 
     Example:
         >>> leave_unguarded_import()
@@ -63,43 +59,56 @@ def leave_unguarded_import() -> None:
         raise SystemExit(_UNGUARDED)
 
 
-def run_all(
-    work: Work, pieces: Sequence[int], workers: int, title: str, died: Death | None = None
-) -> Iterator[tuple[int, Any]]:
-    """Run ``work`` on every piece and yield (piece, result) as they end.
+@dataclass(frozen=True)
+class LocalProcesses(Cluster):
+    """Processes of this machine.
 
-    Args:
-        work: what to do. What it raises ends everything.
-        pieces: what to call it with.
-        workers: processes; 1 works in this process. So does work that can't be sent to another one: where this is
-            a process of somebody else's pool, or the work is made of what only this interpreter knows.
-        title: of the progress bar.
-        died: gives the result of a piece whose process was killed; None: such a death ends everything.
+    With one of them the work is done in this process. So is work that can't be sent to another one: where this is a
+    process of somebody else's pool, or the work is made of what only this interpreter knows.
+
+    Attributes:
+        workers: processes; None: one a core.
+        device: where networks are fitted; decides only the number of workers here.
 
     Raises:
         InputError: the script that called lacks a main guard that its work needs, or a process died.
 
     Example:
-        >>> list(run_all(lambda i, report: i * i, [2, 3], 1, "squares"))
+        >>> with LocalProcesses(1) as machines:
+        ...     list(machines.run(lambda i, report: i * i, [2, 3], "squares"))
         [(2, 4), (3, 9)]
     """
-    left = deque(pieces)
-    with tqdm(total=len(pieces), desc=title, unit="nodule", dynamic_ncols=True) as bar:
-        if workers > 1 and (packed := _packed(work)) is not None:
-            with contextlib.closing(_in_processes(packed, left, workers, died)) as results:
-                for done in results:
-                    yield done
+
+    workers: int | None = None
+    device: str = "cpu"
+
+    def __enter__(self) -> LocalProcesses:
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise InputError(f"--workers is {self.workers!r}, expected a whole number of processes, 1 or more")
+        return self
+
+    def run(
+        self, work: Work, pieces: Sequence[int], title: str, died: Death | None = None, cost: Cost | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """See :meth:`bundle.cluster.base.Cluster.run`."""
+        left = deque(longest_first(pieces, cost))
+        workers = worker_count(self.workers, len(pieces), self.device)
+        with tqdm(total=len(pieces), desc=title, unit="nodule", dynamic_ncols=True) as bar:
+            if workers > 1 and (packed := _packed(work)) is not None:
+                with contextlib.closing(_in_processes(packed, left, workers, died)) as results:
+                    for done in results:
+                        yield done
+                        bar.update()
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                while left:
+                    piece = left.popleft()
+                    with inner_bars() as report:
+                        yield piece, work(piece, report)
                     bar.update()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            while left:
-                piece = left.popleft()
-                with inner_bars() as report:
-                    yield piece, work(piece, report)
-                bar.update()
-        finally:
-            torch.set_num_threads(threads)
+            finally:
+                torch.set_num_threads(threads)
 
 
 def _say(sentence: str) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from helpers.nodules import ROOT
 
+from bundle.cluster import LocalProcesses
+from bundle.cluster.processes import _died, worker_count
 from bundle.errors import InputError, OutputError
-from bundle.study.workers import _died, run_all, worker_count
 
 
 class Square:
@@ -27,7 +28,7 @@ class Square:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_piece_once_with_one_thread(workers):
     threads = torch.get_num_threads()
-    results = dict(run_all(Square(), range(5), workers, "squares"))
+    results = dict(LocalProcesses(workers).run(Square(), range(5), "squares"))
     assert {i: r[0] for i, r in results.items()} == {i: i**2 for i in range(5)}
     assert {r[2] for r in results.values()} == {1}
     assert (os.getpid() in {r[1] for r in results.values()}) is (workers == 1)
@@ -54,7 +55,7 @@ class Trouble:
 
 
 def test_a_process_that_dies_takes_only_its_piece_with_it():
-    results = dict(run_all(Trouble(), range(6), 2, "trouble", lambda piece, reason: (piece, reason)))
+    results = dict(LocalProcesses(2).run(Trouble(), range(6), "trouble", lambda piece, reason: (piece, reason)))
     killed = "the process that worked on it was killed: if memory ran out, give fewer --workers"
     assert results.pop(1) == (1, killed)
     assert results.pop(3) == (3, "the process that worked on it crashed (SIGBUS)")
@@ -63,7 +64,7 @@ def test_a_process_that_dies_takes_only_its_piece_with_it():
 
 def test_a_full_disk_ends_everything_in_its_own_words():
     with pytest.raises(OutputError, match=r"^the disk is full$"):
-        list(run_all(Trouble(), [7, 8], 2, "trouble"))
+        list(LocalProcesses(2).run(Trouble(), [7, 8], "trouble"))
 
 
 def test_where_nobody_takes_a_death_it_ends_everything():
@@ -87,16 +88,16 @@ class Later:
 
 
 def test_results_come_as_they_end(tmp_path):
-    assert [index for index, _ in run_all(Later(tmp_path / "mark"), [2, 0], 2, "sleepers")] == [0, 2]
+    assert [index for index, _ in LocalProcesses(2).run(Later(tmp_path / "mark"), [2, 0], "sleepers")] == [0, 2]
 
 
 CALL = """
-    from bundle.study.workers import leave_unguarded_import, run_all
+    from bundle.cluster import LocalProcesses, leave_unguarded_import
     {work}
     def call():
         leave_unguarded_import()
         try:
-            print(sorted(dict(run_all({name}(), range(4), 2, "pieces")).values()))
+            print(sorted(dict(LocalProcesses(2).run({name}(), range(4), "pieces")).values()))
         except ValueError as fault:
             raise SystemExit(f"error: {{fault}}")
 """
