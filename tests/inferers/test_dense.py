@@ -108,13 +108,16 @@ def test_observed_slices_are_not_kept_where_they_are_not_wanted():
     np.testing.assert_allclose(found[0, 0, ..., ::5], volume[0, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize("profile", ["box", "bell"])
 @pytest.mark.parametrize("method", [PchipInferer(), KrigingInferer()])
-def test_the_averages_of_the_result_are_the_thick_slices(method, monkeypatch):
+def test_the_averages_of_the_result_are_the_thick_slices(method, profile, monkeypatch):
     monkeypatch.setattr("bundle.inferers.dense.inferer.without_seams", lambda *_: None)
     volume = thick_volume((9, 8, 6), scale=300)
-    found = dense(volume, method, slice_spacing=0.5, keep_observed=False, thickness_mm=2.5)
+    how = {"slice_profile": profile, "keep_observed": False, "thickness_mm": 2.5}
+    found = dense(volume, method, slice_spacing=0.5, **how)
     # the first and last slice reach beyond the result
-    averages = block_average(found[0, 0].numpy(), np.arange(found.shape[-1]) * 0.5, np.arange(1, 5) * 2.5, 2.5)
+    places = np.arange(found.shape[-1]) * 0.5
+    averages = block_average(found[0, 0].numpy(), places, np.arange(1, 5) * 2.5, 2.5, profile)
     assert volume[0, 0].max() > 400
     np.testing.assert_allclose(averages, volume[0, 0, ..., 1:5], atol=2)
 

@@ -38,6 +38,7 @@ from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.interpolation.splines import PchipInferer, nearest_weights
 from bundle.inferers.masks.parts import carry_parts
 from bundle.inferers.names import chosen_names
+from bundle.profile import checked_profile
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
 from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_hu, to_unit
@@ -65,6 +66,7 @@ class DenseInferer(Inferer):
         progress: show a progress bar.
         thickness_mm: of the slices, over which each is an average, of methods that reckon with it; None: as
             ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
+        slice_profile: how a slice weighs its thickness, see :mod:`bundle.profile`.
         with_image: a mask method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
 
     Attributes:
@@ -92,6 +94,7 @@ class DenseInferer(Inferer):
         progress: bool = True,
         calibration: str | None = None,
         thickness_mm: float | None = None,
+        slice_profile: str = "bell",
         with_image: bool = False,
     ) -> None:
         self.methods = methods
@@ -104,6 +107,7 @@ class DenseInferer(Inferer):
         self.from_network = from_network
         self.progress = progress
         self.thickness_mm = thickness_mm
+        self.slice_profile = checked_profile(slice_profile)
         self.with_image = with_image
         self.calibration = calibration
         self.on_progress: Progress | None = None
@@ -166,10 +170,12 @@ class DenseInferer(Inferer):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         step = float(spacing[0]) if self.slice_spacing is None else self.slice_spacing
         positions = slice_positions(volume)
-        template = ObservedSlices(None, None, positions, positions, (float(spacing[0]), float(spacing[1])), self.seed)
         targets = dense_targets(positions, step)
         thickness = volume.meta.get("slice_thickness", 0.0) if self.thickness_mm is None else self.thickness_mm
-        template = dataclasses.replace(template, targets=targets, thickness_mm=checked_thickness(thickness))
+        template = ObservedSlices(
+            None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed,
+            thickness_mm=checked_thickness(thickness), profile=self.slice_profile,
+        )  # fmt: skip
         self.notes = []
         name, method = self._chosen(template)
         log.info(
