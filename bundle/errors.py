@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,12 +17,16 @@ class InputError(ValueError):
 
     The message names the file or value, what was expected and what to do. The study records it as the
     failure of that nodule and goes on; a command ends with it, without a traceback and with a non-zero status.
+    Line breaks of what it quotes, such as a damaged header, are spaces in it, other signs of control are spelt out.
 
     Example:
         >>> from bundle.errors import InputError
-        >>> str(InputError("scan.nii.gz has 2 axes, expected 3: give a volume"))
+        >>> str(InputError("scan.nii.gz has 2 axes,\\r\\nexpected 3: give a volume"))
         'scan.nii.gz has 2 axes, expected 3: give a volume'
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_one_line(str(message)))
 
 
 class OutputError(InputError):
@@ -33,6 +38,13 @@ class OutputError(InputError):
         >>> issubclass(OutputError, InputError)
         True
     """
+
+
+def _one_line(text: str) -> str:
+    lines = text.splitlines()
+    if len(lines) > 1 or text.endswith(("\n", "\r")):
+        text = " ".join(filter(None, (line.strip() for line in lines)))
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) == "Cc" else sign for sign in text)
 
 
 def mistake_behind(fault: BaseException) -> InputError | None:

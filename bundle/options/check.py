@@ -6,9 +6,10 @@ makes asks for it by ``_requires_``, so that it also runs where a program reads 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,29 @@ def check_options() -> dict[str, Any]:
     parser, typed = parsers[0], typed_options() if len(set(map(id, parsers))) == 1 else {}
     if not is_monai_bundle():
         return _settle(parser, typed)
-    parser.get_parsed_content = partial(exit_on_mistake, parser.get_parsed_content)  # type: ignore[method-assign]
-    return exit_on_mistake(_settle, parser, typed)
+    parser.get_parsed_content = partial(_ended_well, parser, parser.get_parsed_content)  # type: ignore[method-assign]
+    return _ended_well(parser, _settle, parser, typed)
+
+
+def _ended_well(parser: ConfigParser, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """End the program with one sentence where the user made a mistake, and leave nothing of it."""
+    try:
+        return exit_on_mistake(call, *args, **kwargs)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            _take_back(parser)
+        raise
+
+
+def _take_back(parser: ConfigParser) -> None:
+    """Delete the config that MONAI wrote for ``--tracking`` before anything was checked, and a folder that it made."""
+    name = re.search(r"config_\d{8}_\d{6}\.json", str(parser.get("save_execute_config", "")))
+    with contextlib.suppress(Exception):
+        known = parser.ref_resolver.resolved_content
+        folder = Path(str(known.get("output_dir") or parser.ref_resolver.get_resolved_content("output_dir")))
+        if name:
+            (folder / name.group()).unlink()
+            folder.rmdir()  # fails where there is more in it
 
 
 def _parsers_at_work() -> list[ConfigParser]:

@@ -189,3 +189,15 @@ def test_the_command_line_is_of_the_config_that_it_names_and_no_other(config, tm
                                    "seen": ["$@other.initialize()[0]['output_dir']", "@output_dir"]}))  # fmt: skip
     sees = typed(config, "--config_file", f"['{config}','{overlay}']", "--output_dir", "7")
     assert list(sees.values())[:2] == ["/inner", "7"]
+
+
+def test_a_refused_run_leaves_nothing_of_its_tracking_either(config, tmp_path):
+    out = tmp_path / "out"
+    refused(config, "--tracking", "mlflow", "--output_dir", str(out), "--stride", "0")
+    assert not out.exists()
+    out.mkdir()
+    (out / "mine.txt").touch()
+    refused(config, "--tracking", "mlflow", "--output_dir", str(out), "--stride", "0")
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    typed(config, "--tracking", "mlflow", "--output_dir", str(tmp_path / "good"))
+    assert [path.suffix for path in (tmp_path / "good").iterdir()] == [".json"]
