@@ -18,7 +18,7 @@ from monai.transforms import MapTransform
 
 from bundle.data.dicom.outlines import Grid, read_outlines
 from bundle.data.formats import read_image, suffix_of
-from bundle.data.nodule import to_lps
+from bundle.data.nodule import in_lps
 from bundle.data.notes import add_notes, notes_of
 from bundle.errors import InputError
 from bundle.transforms.grid import check_place
@@ -101,13 +101,7 @@ def load_mask(path: str | Path, image: MetaTensor, segment: str | int | None = N
         return _load_outlines(path, image, segment)
     voxels, affine, notes = read_image(path, "mask")
     labels, more = labels_of(voxels, path.name)
-    mask = to_lps(
-        MetaTensor(
-            torch.from_numpy(labels.astype(np.float32))[None],
-            affine=torch.from_numpy(np.array(affine, dtype=float)),
-            meta={"filename_or_obj": str(path)},
-        )
-    )
+    mask = in_lps(labels, affine, np.float32, filename_or_obj=str(path))
     if mask.shape != image.shape:
         raise InputError(
             f"{path} has {tuple(mask.shape[1:])} voxels and {of} {tuple(image.shape[1:])}: "

@@ -8,37 +8,40 @@ lowest first.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Orientation
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 from bundle.errors import InputError
 
 AFFINE_TOLERANCE_MM = 1e-3
 
 
-def to_lps(volume: MetaTensor) -> MetaTensor:
-    """Flip and reorder axes so that they point to the patient's left, posterior and superior.
+def in_lps(values: np.ndarray, affine: np.ndarray, dtype: Any, **meta: Any) -> MetaTensor:
+    """Voxels as a MetaTensor whose axes point to the patient's left, posterior and superior; copied once at most.
 
     Not traced for MONAI's inverse: a source's items start here, and nothing should turn them back.
 
     Args:
-        volume: (1, X, Y, Z), affine voxel index -> RAS mm.
+        values: (X, Y, Z).
+        affine: (4, 4) voxel index -> RAS mm.
+        dtype: numpy's, of the result.
+        meta: of the result.
 
     Returns:
-        the same voxels at the same places in mm.
+        (1, X', Y', Z'), the same voxels at the same places in mm.
 
     Example:
-        >>> upside_down = MetaTensor(torch.zeros(1, 2, 3, 4), affine=torch.diag(torch.tensor([-1.0, -1, -1, 1])))
-        >>> to_lps(upside_down).affine[2, 2].item()
+        >>> in_lps(np.zeros((2, 3, 4)), np.diag([-1.0, -1, -1, 1]), np.float32).affine[2, 2].item()
         1.0
     """
-    turn = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
-    turn.tracing = False
-    return cast(MetaTensor, turn(volume).contiguous())
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt("LPS"))
+    turned = np.ascontiguousarray(apply_orientation(values, turn), dtype)
+    where = np.asarray(affine, dtype=float) @ inv_ornt_aff(turn, values.shape)
+    return MetaTensor(torch.from_numpy(turned)[None], affine=torch.from_numpy(where), meta=meta)
 
 
 def make_item(
@@ -96,18 +99,12 @@ def make_item(
     if not np.isfinite(affine).all() or (steps < 1e-6).any() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"the affine of {nodule_id} is singular or not finite: expected voxel sizes in mm")
 
-    tensors: list[MetaTensor] = []
-    for values in (image.astype(np.float32), (label != 0).astype(np.uint8)):
-        tensor = MetaTensor(
-            torch.from_numpy(np.ascontiguousarray(values))[None],
-            affine=torch.from_numpy(affine.copy()),
-            meta={"filename_or_obj": nodule_id},
-        )
-        tensors.append(to_lps(tensor))
-    spacing = np.linalg.norm(tensors[0].affine[:3, :3].numpy(), axis=0)
+    own = {"filename_or_obj": nodule_id}
+    voxels, mask = in_lps(image, affine, np.float32, **own), in_lps(label != 0, affine, np.uint8, **own)
+    spacing = np.linalg.norm(voxels.affine[:3, :3].numpy(), axis=0)
     return {
-        "image": tensors[0],
-        "label": tensors[1],
+        "image": voxels,
+        "label": mask,
         "nodule_id": nodule_id,
         "source": source,
         "spacing": tuple(float(step) for step in spacing),

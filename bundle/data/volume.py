@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -25,7 +24,7 @@ from bundle.data.dicom.read import CtVolume, read_voxels
 from bundle.data.formats import read_image, suffix_of
 from bundle.data.intensity import check_hu, padding_of
 from bundle.data.masks import EVEN_MM
-from bundle.data.nodule import to_lps
+from bundle.data.nodule import in_lps
 from bundle.data.notes import add_notes
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError
@@ -94,12 +93,7 @@ def _as_volume(path: Path, ct: CtVolume) -> MetaTensor:
     known = {"slice_thickness": ct.slice_thickness, "padding_hu": padding}
     meta: dict[str, Any] = {"filename_or_obj": str(path), "original_affine": ct.affine.copy()}
     meta |= {"spatial_shape": np.array(ct.volume.shape)} | {k: v for k, v in known.items() if v is not None}
-    tensor = MetaTensor(
-        torch.from_numpy(np.ascontiguousarray(ct.volume, dtype=np.float32))[None],
-        affine=torch.from_numpy(ct.affine),
-        meta=meta,
-    )
-    tensor = to_lps(tensor)
+    tensor = in_lps(ct.volume, ct.affine, np.float32, **meta)
     tensor.meta["slice_positions"] = _positions(tensor, ct.affine, ct.positions, path)
     add_notes(tensor, ct.notes)
     for note in ct.notes:

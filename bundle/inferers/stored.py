@@ -15,11 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 
 from bundle.data.formats import read_image
-from bundle.data.nodule import to_lps
+from bundle.data.nodule import in_lps
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import check_errors
@@ -175,8 +173,7 @@ def _on_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarr
     broken = int(voxels.size - np.isfinite(voxels).sum())
     if broken:
         raise InputError(f"{path} has {broken} voxels that are nan or infinite: give each a number")
-    tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))[None]
-    volume = to_lps(MetaTensor(tensor, affine=torch.from_numpy(np.array(stored_affine, dtype=float))))
+    volume = in_lps(voxels, stored_affine, np.float32)
     array = volume[0].numpy()
     to_file = np.linalg.inv(np.asarray(volume.affine, dtype=float)) @ affine
     start = np.rint(to_file[:3, 3]).astype(int)

@@ -57,7 +57,7 @@ def filled(hu: np.ndarray, padded: np.ndarray, nothing: float) -> np.ndarray:
     """
     out = hu.copy()
     columns = padded.any(axis=2)
-    known, values, place = ~padded[columns], hu[columns], np.arange(hu.shape[2])
+    known, values, place = ~padded[columns], hu[columns], np.arange(hu.shape[2], dtype=np.int32)
     before = np.maximum.accumulate(np.where(known, place, -hu.shape[2]), axis=1)
     after = np.minimum.accumulate(np.where(known, place, 2 * hu.shape[2])[:, ::-1], axis=1)[:, ::-1]
     nearest = np.where(place - before <= after - place, before, after)
