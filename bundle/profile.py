@@ -36,16 +36,6 @@ def checked_profile(kind: str) -> str:
     return kind
 
 
-def profile_reach(thickness_mm: float, kind: str = "box") -> float:
-    """Distance in mm from the centre of a slice beyond which its profile weighs nothing (a bell: under 0.2 %).
-
-    Example:
-        >>> profile_reach(4.0, "box"), profile_reach(4.0, "trapezoid"), round(profile_reach(4.0, "bell"), 2)
-        (2.0, 3.0, 5.1)
-    """
-    return thickness_mm * {"box": 0.5, "trapezoid": 0.75, "bell": 3 * _BELL_SD}[checked_profile(kind)]
-
-
 def slice_profile(offsets_mm: np.ndarray | Sequence[float], thickness_mm: float, kind: str = "box") -> np.ndarray:
     """Weights of thin slices in the thick slice that is their average.
 

@@ -5,7 +5,7 @@ from bundle.data.dicom.export import SaveDicomSeriesd, check_empty_folder, write
 from bundle.data.dicom.geometry import SeriesGeometry, read_geometry
 from bundle.data.dicom.read import CtVolume, read_series, read_voxels
 from bundle.data.dicom.search import find_series
-from bundle.data.lidc.annotations import LidcCluster, cluster_by_ids, consensus_mask, lidc_clusters
+from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.data.lidc.cohort import load_cohort, make_cohort
 from bundle.data.lidc.nodules import LoadLidcNodule, lidc_entries
 from bundle.data.masks import LoadMaskd, load_mask
@@ -37,7 +37,6 @@ __all__ = [
     "WindowOptions",
     "Windows",
     "check_empty_folder",
-    "cluster_by_ids",
     "consensus_mask",
     "datalist_entries",
     "find_scans",

@@ -1,7 +1,7 @@
 """Transforms of a nodule's image and mask, MONAI style: an array and a dictionary class (``...d``) each."""
 
 from bundle.transforms.crop import CropWithMargin, CropWithMargind, margin_in_voxels, published_margin
-from bundle.transforms.decimate import Decimate, Decimated, beyond_last, observed_indices
+from bundle.transforms.decimate import Decimate, Decimated, observed_indices
 from bundle.transforms.dilate import DilateMask, DilateMaskd, dilate_mask_mm
 from bundle.transforms.grid import bounding_box, check_same_place, voxel_spacing
 from bundle.transforms.hu import HU_MAX, HU_MIN, HU_RANGE, to_hu, to_unit
@@ -20,7 +20,6 @@ __all__ = [
     "Decimated",
     "DilateMask",
     "DilateMaskd",
-    "beyond_last",
     "bounding_box",
     "box_around_mask",
     "box_around_point",

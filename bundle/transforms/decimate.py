@@ -50,21 +50,6 @@ def observed_indices(n_slices: int, stride: int = 5, offset: int = 0) -> np.ndar
     return np.arange(offset, n_slices, stride)
 
 
-def beyond_last(n_slices: int, stride: int = 5, offset: int = 0) -> np.ndarray:
-    """Indices of the slices after the last kept one, where a method extrapolates.
-
-    Args and raises as :func:`observed_indices`.
-
-    Returns:
-        int, ascending; empty if the last slice is kept, never more than ``stride - 1`` of them.
-
-    Example:
-        >>> beyond_last(13)
-        array([11, 12])
-    """
-    return np.arange(observed_indices(n_slices, stride, offset)[-1] + 1, n_slices)
-
-
 def observed_centres(n_slices: int, stride: int = 5, offset: int = 0, average: int = 1) -> np.ndarray:
     """Places of the observed slices in slices: whole numbers, or half ones where an even number is averaged.
 

@@ -16,7 +16,7 @@ from helpers.synthetic_dicom import write_series
 from monai.data import Dataset, MetaTensor
 from monai.transforms import Lambdad
 
-from bundle.data.lidc.annotations import cluster_by_ids, consensus_mask
+from bundle.data.lidc.annotations import consensus_mask, lidc_clusters
 from bundle.data.lidc.cohort import load_cohort
 from bundle.data.source import NoduleSource, open_source
 from bundle.errors import InputError
@@ -31,7 +31,7 @@ def dicom_root(tmp_path: Path) -> Path:
     alone = [n for n in load_cohort() if count[n["series_uid"]] == 1]
     nodule = min(alone, key=lambda n: n["diameter_mm"])
     mask, origin = consensus_mask(nodule["annotation_ids"])
-    cluster = cluster_by_ids(nodule["annotation_ids"], nodule["nodule_id"])
+    (cluster,) = lidc_clusters(series_uids=frozenset([nodule["series_uid"]]))
     z = cluster.slice_positions[origin[2] - 2 : origin[2] + mask.shape[2] + 2]
     volume = np.random.default_rng(0).integers(-900, 100, (512, 512, len(z))).astype(np.float32)
     spacing = (cluster.pixel_spacing, cluster.pixel_spacing)

@@ -268,24 +268,6 @@ def _annotations(session: Session, annotation_ids: Sequence[int]) -> list[Any]:
     return annotations
 
 
-def cluster_by_ids(annotation_ids: Sequence[int], nodule_id: str) -> LidcCluster:
-    """Describe the nodule made of the given annotations, without clustering a scan.
-
-    Args:
-        annotation_ids: the annotations of one cluster, in any order.
-        nodule_id: the name to give it.
-
-    Raises:
-        InputError: an id is unknown, none is given, or they belong to several scans.
-
-    Example:
-        >>> cluster_by_ids([1], "mine").patient_id
-        'LIDC-IDRI-0078'
-    """
-    with _session() as session:
-        return _describe(_annotations(session, annotation_ids), nodule_id)
-
-
 def consensus_mask(annotation_ids: Sequence[int], level: float = 0.5) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Consensus mask of one cluster, from the readers' contours alone (no CT needed).
 
