@@ -1,4 +1,4 @@
-"""This machine's processes: one single-threaded process a core, with progress bars.
+"""This machine's processes: one single-threaded process a core, with a bar for all.
 
 Fits of small networks gain little from several threads: each of their steps is too short to be shared. And one
 thread a process keeps a result the same for any number of workers. A process that is killed takes its piece with it
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from bundle.cluster.base import Cluster, Cost, Death, Work, longest_first
 from bundle.errors import InputError
-from bundle.progress import Progress, ProgressBars
+from bundle.progress import Progress, WorkBar
 
 _UNGUARDED = 77  # exit status of a process that would start a study while its script is imported
 
@@ -93,20 +93,19 @@ class LocalProcesses(Cluster):
         """See :meth:`bundle.cluster.base.Cluster.run`."""
         left = deque(longest_first(pieces, cost))
         workers = worker_count(self.workers, len(pieces), self.device)
-        with tqdm(total=len(pieces), desc=title, unit="nodule", dynamic_ncols=True) as bar:
+        with WorkBar(title, len(pieces), "nodule") as bar:
             if workers > 1 and (packed := _packed(work)) is not None:
-                with contextlib.closing(_in_processes(packed, left, workers, died)) as results:
+                with contextlib.closing(_in_processes(packed, left, workers, died, bar)) as results:
                     for done in results:
                         yield done
-                        bar.update()
+                        bar.advance()
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
                 while left:
                     piece = left.popleft()
-                    with inner_bars() as report:
-                        yield piece, work(piece, report)
-                    bar.update()
+                    yield piece, work(piece, bar)
+                    bar.advance()
             finally:
                 torch.set_num_threads(threads)
 
@@ -163,37 +162,38 @@ class _Worker:
         return self.end()
 
 
-def _in_processes(packed: bytes, left: deque[int], count: int, died: Death | None) -> Generator[tuple[int, Any]]:
+def _in_processes(
+    packed: bytes, left: deque[int], count: int, died: Death | None, bar: WorkBar
+) -> Generator[tuple[int, Any]]:
     """Yield results until no piece is left, or no process can be started: then pieces are left."""
     workers: list[_Worker] = []
     for _ in range(count):
         _start(packed, workers)
     try:
-        with inner_bars() as bars:
-            while workers and (left or any(worker.piece is not None for worker in workers)):
-                for pipe in wait([worker.pipe for worker in workers]):
-                    worker = next(worker for worker in workers if worker.pipe is pipe)
-                    try:
-                        kind, *message = worker.pipe.recv()
-                    except (EOFError, OSError):
-                        workers.remove(worker)
-                        status, piece = worker.death(), worker.piece
-                        if piece is not None:
-                            yield piece, _died(piece, status, died)
-                            if left and (status != -signal.SIGKILL or not workers):
-                                _start(packed, workers)
-                        elif not worker.ready:
-                            _not_started(status)
-                        continue
-                    if kind == "progress":
-                        bars.update(*message)
-                        continue
-                    if kind == "raised":
-                        raise message[0]
-                    if kind == "done":
-                        yield worker.piece, message[0]  # type: ignore[misc]
-                    worker.ready = True
-                    worker.hand(left.popleft() if left else None)
+        while workers and (left or any(worker.piece is not None for worker in workers)):
+            for pipe in wait([worker.pipe for worker in workers]):
+                worker = next(worker for worker in workers if worker.pipe is pipe)
+                try:
+                    kind, *message = worker.pipe.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    status, piece = worker.death(), worker.piece
+                    if piece is not None:
+                        yield piece, _died(piece, status, died)
+                        if left and (status != -signal.SIGKILL or not workers):
+                            _start(packed, workers)
+                    elif not worker.ready:
+                        _not_started(status)
+                    continue
+                if kind == "progress":
+                    bar.update(*message)
+                    continue
+                if kind == "raised":
+                    raise message[0]
+                if kind == "done":
+                    yield worker.piece, message[0]  # type: ignore[misc]
+                worker.ready = True
+                worker.hand(left.popleft() if left else None)
     finally:
         for worker in workers:
             worker.end()
@@ -225,11 +225,6 @@ def _not_started(status: int) -> None:
             "if __name__ == '__main__', or give --workers 1"
         )
     _say(f"a process ended before it could work (exit status {status}): the others go on, or this one alone")
-
-
-def inner_bars() -> ProgressBars:
-    """Bars below that of the study, one for each thing in hand."""
-    return ProgressBars("epoch", indent="  ")
 
 
 @contextlib.contextmanager

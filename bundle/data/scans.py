@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bundle.data.dicom.consistency import split_passes
 from bundle.data.dicom.header import read_headers
 from bundle.data.dicom.search import series_tags, walk
 from bundle.data.formats import stem_of, suffix_of
 from bundle.errors import InputError
+from bundle.progress import counted
 
 # how this program names its own results, which are no scans to work on
 _RESULT = re.compile(r"_dense_[a-z_]+(-[0-9a-f]{8})?$")
@@ -108,7 +107,7 @@ def _below(root: Path, named: Path) -> tuple[list[Path], list[DicomSeries]]:
     members: dict[str, dict[str, Path]] = {}
     copies: Counter[str] = Counter()
     unknown: list[Path] = []
-    for path in tqdm(others, desc="reading DICOM headers", unit="file", delay=1, leave=False):
+    for path in counted(others, "reading DICOM headers", "file", delay=1):
         uid, sop, modality = series_tags(path)
         if uid is None or modality not in ("CT", ""):
             unknown.append(path)

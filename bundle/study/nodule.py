@@ -147,6 +147,7 @@ class NoduleWork:
 
     def _compute(self, case: Case, name: str, inferer: SliceInferer, wanted: str, report: Report) -> dict[str, Any]:
         inferer.on_progress = report(f"{case.nodule_id} {name}")
+        inferer.on_progress(0, 1, "")
         try:
             made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name), self.reveal)
         finally:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bundle.cluster import Cluster, LocalProcesses, inner_bars, leave_unguarded_import
+from bundle.cluster import Cluster, LocalProcesses, leave_unguarded_import
 from bundle.data import NoduleSource
 from bundle.data.identity import FileHashes
 from bundle.errors import InputError
@@ -19,6 +19,7 @@ from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.progress import ProgressBars, wrapped_lines
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.tables.study_tables import write_tables
@@ -114,7 +115,7 @@ class Study:
 
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
         source, methods, store = work.source, list(work.inferers), work.store
-        print(f"{source.description}; methods: {', '.join(methods)}", *source.notes, sep="\n", flush=True)
+        _say(f"{source.description}; methods: {', '.join(methods)}", *source.notes)
         key = _look_over(work)
         store.write_json("study.json", parameters(work))
         board = ShardBoard(store, shard, key)
@@ -125,18 +126,18 @@ class Study:
         board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
         missing = board.missing()
         if missing:
-            print(f"{title}: done; shards {missing} are not yet, the last of them writes the tables", flush=True)
+            _say(f"{title}: done; shards {missing} are not yet, the last of them writes the tables")
             return
         reasons = board.failures()
         for i in set(range(len(source))) - set(mine):
             outcomes[i] = work.gather(i, reasons.get(source.ids[i], {}))
         ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
-        print(write_tables(store, ordered, methods, source.kind))
-        print("".join(f"{line}\n" for line in engine_lines(outcomes.values(), methods)), end="")
-        print(_write_report(store.root, self.report_options, self.report))
+        _say(write_tables(store, ordered, methods, source.kind))
+        _say(*engine_lines(outcomes.values(), methods))
+        _say(_write_report(store.root, self.report_options, self.report))
         stored = [name for name, inferer in work.inferers.items() if isinstance(inferer, StoredInferer)]
-        print("".join(f"{line}\n" for line in [*damage_lines(ordered), *doubt_lines(ordered, stored)]), end="")
-        print(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
+        _say(*damage_lines(ordered), *doubt_lines(ordered, stored))
+        _say(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
 
@@ -144,7 +145,7 @@ class Study:
         """Compute this process's share of the nodules, or read what is there."""
         try:
             if self.stack:
-                with inner_bars() as report:
+                with ProgressBars("epoch") as report:
                     work.fit_stacks(mine, report)
             return dict(self.machines.run(work, mine, title, work.died))
         finally:
@@ -171,6 +172,11 @@ class Study:
             inferer.calibration = calibrations.get(name, inferer.calibration)
         parts = (self.source, self.crop, self.decimate, inferers, self.metrics, self.texture)
         return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, self.uncertainty)
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(wrapped_lines(line), flush=True)
 
 
 def _look_over(work: NoduleWork) -> str:

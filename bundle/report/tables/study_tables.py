@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bundle.metrics.table import metric_of
+from bundle.progress import COLUMNS
 from bundle.report.results import KINDS
 from bundle.report.tables.table import Table
 from bundle.report.tidy import KEY, Summary, summarise_rows, summary_texts, to_csv
@@ -158,5 +160,17 @@ def main_figures(summaries: Summaries, methods: Sequence[str], kind: str) -> str
         rows.append((name, *cells, str(n), str(failed)))
     columns = ("method", "PSNR field", "PSNR tumour", "SSIM tumour", "DSC", "HD, mm", "n", "failed")
     data = KINDS.get(kind, "data of unknown kind")
-    caption = f"unobserved slices, mean ± sd over nodules ({data}); DSC and HD of image methods at -400 HU"
-    return f"{caption}\n{Table('', caption, columns, tuple(rows)).text()}"
+    caption = f"unobserved slices, mean ± sd over nodules ({data}); DSC and HD of images at -400 HU"
+    for closer in (str, _tight, _without_sd):
+        text = Table("", caption, columns, tuple((name, *map(closer, cells)) for name, *cells in rows)).text()
+        if max(map(len, text.splitlines())) <= COLUMNS:
+            break
+    return f"{caption}\n{text}"
+
+
+def _tight(cell: str) -> str:
+    return cell.replace(" ± ", "±")
+
+
+def _without_sd(cell: str) -> str:
+    return re.sub(r" ± [^,]*", "", cell)
