@@ -157,7 +157,7 @@ def test_an_evaluation_refuses_one_notes_one_and_measures_the_others(nodule_fold
     assert "looks like normalised intensity (0 to 1): save HU" in reasons[0]
     psnr = [r["value"] for r in read_rows(tmp_path / "out" / "metrics.csv") if r["metric"] == "psnr"]
     assert sum(np.isnan(psnr)) == 4
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     assert "unit, failed on 1 nodules: n0: " in told
     assert "moved, note on 2 nodules: n0: " in told
     assert "it looks shifted by 1 voxel along x" in told

@@ -124,7 +124,7 @@ def test_damaged_results_are_computed_anew_with_a_word(nodule_folder, tmp_path, 
     result.write_text(json.dumps({"fingerprint": stored["fingerprint"]}), encoding="utf-8")
     capsys.readouterr()
     make_study(folder, out, ["linear", "cubic"]).run()
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     assert "2 damaged results were computed anew, the old ones are in superseded/" in told
     assert "n0 linear (image.nii.gz is cut short or was changed)" in told
     assert "(3 of them earlier)" in told
