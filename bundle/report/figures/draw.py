@@ -43,6 +43,7 @@ class Plan:
         methods: those that have a panel; None of a figure without.
         most: methods of one figure.
         best_by: decides which methods come first.
+        optional: not missed where no method gives what it needs.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Plan:
     methods: Callable[[StudyResults], Sequence[str]] | None = None
     most: int = 0
     best_by: Column = TUMOUR
+    optional: bool = False
 
     def pages(self, results: StudyResults) -> Iterator[tuple[Any, ...]]:
         """Arguments of ``draw``, for one figure after the other."""
@@ -69,7 +71,7 @@ FIGURES = {
     "figure4_thresholds": Plan("Shape against threshold (the paper's Figure 4)", figure_thresholds),
     "figure5_masks": Plan("Masks (the paper's Figure 5)", figure_masks, lambda r: r.methods, COLUMNS, SHAPE),
     "figure_paired": Plan("Nodule by nodule", figure_paired),
-    "figure_learning": Plan("Learning curves", figure_learning),
+    "figure_learning": Plan("Learning curves", figure_learning, optional=True),
 }
 # drawn only where a method says how far it may be off
 UNCERTAINTY_FIGURES = {
@@ -127,7 +129,8 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
         for number, arguments in enumerate(plan.pages(results), start=1):
             made = plan.draw(*arguments)
             if made is None:
-                left_out.append(f"{plan.title}: there is nothing to show, as no method gave what it needs")
+                if not plan.optional:
+                    left_out.append(f"{plan.title}: there is nothing to show, as no method gave what it needs")
                 continue
             figure, caption, *incomplete = made
             left_out += [sentence for sentences in incomplete for sentence in sentences]
