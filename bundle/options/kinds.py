@@ -225,10 +225,16 @@ def _pairs(given: Any) -> list[list[int]]:
     return [[_whole(number, 1) for number in pair] for pair in given]
 
 
+def _share(given: Any) -> Any:
+    if not hasattr(given, "indices"):
+        raise TypeError("no bundle.study.shards.Shard")
+    return given
+
+
 FLAG = Kind("true or false (or yes, no, 1, 0)", _flag)
 PATH = Kind("the name of a file or folder", _path, is_path=True)
 TEXT = Kind("a word", str)
 NAMES = Kind("names, such as \"['linear','cubic']\"", _names, optional=True)
 DEVICE = Kind("a device of this machine, such as 'cpu' or 'cuda:0'", _device)
 PAIRS = Kind("pairs of whole numbers, such as [[3,3],[2,4]]", _pairs)
-ANYTHING = Kind("anything", lambda given: given, optional=True)
+SHARE = Kind("what configs/multi_gpu_study.json sets, as no word can", _share, optional=True)

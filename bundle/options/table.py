@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundle.options.kinds import (
-    ANYTHING,
     DEVICE,
     FLAG,
     NAMES,
     PAIRS,
     PATH,
+    SHARE,
     TEXT,
     Kind,
     either,
@@ -73,7 +73,7 @@ _ALL = (
     Option("seed", whole(0), "of everything random"),
     Option("device", DEVICE, "where networks are fitted and run", "the GPU if there is one"),
     Option("workers", whole(1).or_none(), "processes; a result does not depend on it", "one a core"),
-    Option("shard", ANYTHING, "this process's share of the nodules; `multi_gpu_study.json` sets it", "all nodules"),
+    Option("shard", SHARE, "this process's share of the nodules; `multi_gpu_study.json` sets it", "all nodules"),
     Option("report", FLAG, "write `report.html` at the end"),
     Option("max_slice_thickness", number(above=0, unit="mm"), "mm, inclusive: which scans of LIDC-IDRI are taken"),
     Option("min_malignancy", number(), "which nodules of LIDC-IDRI are taken: those rated higher than this"),

@@ -1,14 +1,17 @@
 """Kinds of option values: what MONAI's command line makes of words, and what is meant by them."""
 
+import contextlib
 import math
 
 import pytest
 from fire.parser import DefaultParseValue
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.errors import InputError
 from bundle.options.kinds import DEVICE, FLAG, PATH, number, numbers, one_of, whole
+from bundle.options.table import OPTIONS
+from bundle.study.shards import Shard
 
 MEANT = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -90,3 +93,26 @@ def test_words():
     assert one_of("mm", "voxel").value("center_unit", "voxel") == "voxel"
     with pytest.raises(InputError, match="--center_unit is 'cm', expected 'mm' or 'voxel'"):
         one_of("mm", "voxel").value("center_unit", "cm")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(value=JSON)
+@settings(max_examples=30)
+def test_every_option_takes_what_it_is_given_or_refuses_it_in_a_sentence(value):
+    for name, option in OPTIONS.items():
+        with contextlib.suppress(InputError):  # anything else fails
+            read = option.kind.value(name, value)
+            assert option.kind is not FLAG or isinstance(read, bool)
+
+
+def test_no_word_is_a_share_of_the_nodules():
+    assert OPTIONS["shard"].kind.value("shard", Shard(1, 2)) == Shard(1, 2)
+    for value in (3, "0/2", [0, 2], {}):
+        with pytest.raises(InputError, match=r"--shard is .* expected what configs/multi_gpu_study.json sets"):
+            OPTIONS["shard"].kind.value("shard", value)
