@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bundle.data import load_volume
 from bundle.data.formats import SUFFIXES, read_image, write_image
@@ -114,49 +112,3 @@ def test_padding_is_left_out_of_the_check():
     assert padding_of(padded) == -2000
     with pytest.raises(InputError, match="intercept"):
         check_hu(padded, "a", padding_of(padded))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    angles=st.tuples(*[st.floats(-20, 20)] * 3),
-    order=st.permutations([0, 1, 2]),
-    flips=st.tuples(*[st.booleans()] * 3),
-    spacing=st.tuples(*[st.floats(0.3, 5)] * 3),
-    origin=st.tuples(*[st.floats(-500, 500)] * 3),
-    kind=st.sampled_from([(np.int16, 1, 0), (np.uint16, 1, -1024), (np.float32, 1, 0), (np.int32, 0.5, -1000)]),
-    suffix=st.sampled_from([".nii", ".nii.gz", ".mha", ".nrrd"]),
-    micron=st.booleans(),
-)
-def test_place_and_hu_equal_an_independent_reading_by_itk(
-    tmp_path_factory, angles, order, flips, spacing, origin, kind, suffix, micron
-):
-    """Every voxel of the volume lies where SimpleITK has it, to 0.01 mm, with its HU, to 1 HU."""
-    import nibabel as nib
-    from scipy.spatial.transform import Rotation
-
-    dtype, slope, inter = kind
-    path = tmp_path_factory.mktemp("p") / f"a{suffix}"
-    stored = np.rint((HU - inter) / slope).astype(dtype)
-    affine = np.eye(4)
-    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    affine[:3, :3] = (turn @ np.diag(np.where(flips, -1.0, 1)) * spacing)[:, list(order)]
-    affine[:3, 3] = origin
-    if suffix.startswith(".nii"):
-        unit = 1000 if micron else 1
-        image = nib.Nifti1Image(stored, np.diag([unit, unit, unit, 1.0]) @ affine)
-        image.header.set_slope_inter(slope, inter)
-        image.header.set_xyzt_units("micron" if micron else "mm")
-        nib.save(image, path)
-    else:
-        write_image(path, HU, affine)
-    volume = load_volume(path)
-    image = sitk.ReadImage(str(path))
-    theirs = sitk.GetArrayFromImage(image).T
-    ours = volume[0].numpy()
-    for voxel in ((0, 0, 0), *(np.array(ours.shape) - 1)[None].tolist(), (1, 2, 1)):
-        ras = (volume.affine.numpy() @ [*voxel, 1])[:3]
-        index = image.TransformPhysicalPointToContinuousIndex((-ras[0], -ras[1], ras[2]))
-        whole = np.rint(index).astype(int)
-        place = np.array(image.TransformIndexToPhysicalPoint(whole.tolist())) * [-1, -1, 1]
-        assert np.linalg.norm(place - ras) < 0.01
-        assert abs(float(theirs[tuple(whole)]) - ours[tuple(voxel)]) < 1

@@ -217,6 +217,7 @@ def test_after_kill_9_each_result_is_whole_or_not_there_and_the_rest_follows(tmp
     for k in range(12):
         noise = np.random.default_rng(k).integers(-900, 100, (160, 160, 8)).astype(np.int16)
         write_image(tmp_path / "in" / f"s{k:02}.nii.gz", noise, AFFINE)
+    write_image(tmp_path / "in" / "s00b.nii.gz", HU * 0, AFFINE)  # no CT
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     command += ["--image", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--method", "linear"]
     command += ["--device", "cpu"]
@@ -230,7 +231,10 @@ def test_after_kill_9_each_result_is_whole_or_not_there_and_the_rest_follows(tmp
     assert 3 <= len(there) < 12
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     made = rows(tmp_path / "out" / "results.csv")
-    assert len(made) == 12
+    assert [row["output"] for row in made] == [f"s{k:02}_dense_linear.nii.gz" for k in range(12)]
+    failed = rows(tmp_path / "out" / "failures.csv")
+    assert [Path(row["input"]).name for row in failed] == ["s00b.nii.gz"]
+    assert not [path.name for path in (tmp_path / "out").rglob(".*") if path.name != ".lock"]
     fresh = tmp_path / "fresh"
     run(fresh, image=str(tmp_path / "in"))
     for row in made:
