@@ -32,9 +32,8 @@ def bracket(
             is moved, so that ``fraction`` is continuous within a gap.
 
     Returns:
-        lower, upper: (Z,) indices of neighbouring positions.
-        fraction: (Z,) place between them, 0 at the lower and 1 at the upper; below 0 before the first position, above 1
-            after the last.
+        ``lower`` and ``upper``, (Z,) indices of neighbouring positions, and ``fraction``, (Z,) place between them, 0 at
+        the lower and 1 at the upper; below 0 before the first position, above 1 after the last.
 
     Example:
         >>> bracket(np.array([0.0, 5.0, 7.0]), np.array([1.0, 6.0, 8.0]))

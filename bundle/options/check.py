@@ -113,7 +113,7 @@ def check_names(config: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         near = nearest(name, read)
         if name not in asked and isinstance(config[name], dict | list) and not nearest(name, read, 0.8):
             continue  # a part for a program that asks for it by name
-        hint = f"did you mean {near!r}?" if near else "README.md lists the options"
+        hint = f"did you mean {near!r}?" if near else "docs/options.md lists the options"
         raise InputError(f"--{name} is no option here, nothing in the config reads it: {hint}")
 
 

@@ -60,9 +60,7 @@ _ALL = (
     Option("preview", FLAG, "a page and a picture of each result, before and after; of many an index"),
     Option("ckpt_dir", PATH, "trained weights; run again with the same to go on"),
     Option("reconstructions", PATH, "what to measure: `<method>/<nodule id>.nii.gz`, or a study's `output_dir`"),
-    Option(
-        "methods", NAMES, "what fills the gap ([docs/methods.md](docs/methods.md)), in the order of the tables", "all"
-    ),
+    Option("methods", NAMES, "what fills the gap ([methods.md](methods.md)), in the order of the tables", "all"),
     Option("method", TEXT, "what fills the gap; methods for masks want a mask"),
     Option("epochs", whole(1), "of the SIREN fit, or of a training", "2000 on CT, 100 on phantoms"),
     Option("siren_mm_epochs", whole(1), "of the fit of `siren_mm`"),

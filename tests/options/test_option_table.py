@@ -1,4 +1,4 @@
-"""The table of options against the configs that have them, and the README that describes them."""
+"""The table of options against the configs that have them, and the page that describes them."""
 
 import json
 
@@ -43,8 +43,8 @@ def test_every_option_is_read_and_every_default_is_of_its_kind(names):
     assert parser.get_parsed_content("checked").keys() >= own
 
 
-def test_the_readme_has_the_table():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_options_has_the_table():
+    text = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
     own = {n: {key: CONFIGS[n][key] for key in CONFIGS[n].keys() - CONFIGS["study"].keys()} for n in OVERLAYS}
     table = options_table({**CONFIGS, **own, "evaluate": CONFIGS["evaluate"]})
-    assert table in text, f"put this into README.md:\n{table}"
+    assert table in text, f"put this into docs/options.md:\n{table}"

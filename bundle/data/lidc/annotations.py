@@ -276,9 +276,9 @@ def consensus_mask(annotation_ids: Sequence[int], level: float = 0.5) -> tuple[n
         level: fraction of the readers that must agree, inclusive.
 
     Returns:
-        mask: bool (x, y, z), the bounding box of all contours; contour points themselves are outside of the nodule,
-            as LIDC defines them. May be all False when the readers do not overlap.
-        origin: index (x, y, z) of the mask's first voxel in the whole scan.
+        The mask, bool (x, y, z), in the bounding box of all contours; contour points themselves are outside of the
+        nodule, as LIDC defines them. It may be all False when the readers do not overlap. Then the index (x, y, z) of
+        its first voxel in the whole scan.
 
     Raises:
         InputError: an id is unknown, none is given, or they are of several scans.
