@@ -146,10 +146,14 @@ class ResultStore:
                 return f"{name} is cut short or was changed"
         return None
 
+    def fingerprint_of(self, nodule_id: str, part: str) -> str | None:
+        """Of a result that can be read, whole or not; None where there is none."""
+        stored = _stored(self.folder(nodule_id, part))
+        return None if stored is None else str(stored.get("fingerprint"))
+
     def is_stale(self, nodule_id: str, part: str, wanted: str) -> bool:
         """Whether there is a result that can be read, but of other parameters."""
-        stored = _stored(self.folder(nodule_id, part))
-        return stored is not None and stored.get("fingerprint") != wanted
+        return self.fingerprint_of(nodule_id, part) not in (None, wanted)
 
     @contextlib.contextmanager
     def writing(self, nodule_id: str, part: str, wanted: str, result: dict[str, Any] | None = None) -> Iterator[Path]:
@@ -165,6 +169,24 @@ class ResultStore:
             content["files"] = {file.name: file_digest(file) for file in sorted(temporary.iterdir())}
             content["check"] = _check(content)
             write_text(temporary / "result.json", json.dumps(content, indent=1) + "\n")
+            if final.exists():
+                self._set_aside(final, nodule_id, part)
+
+    def packed(self, nodule_id: str) -> dict[str, dict[str, bytes]]:
+        """The files of all whole results of a nodule, by part and name, to be sent to another machine."""
+        folders = sorted(path.parent for path in self.folder(nodule_id, "truth").parent.glob("[!.]*/result.json"))
+        return {folder.name: {file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders}
+
+    def unpack(self, nodule_id: str, part: str, files: Mapping[str, bytes]) -> None:
+        """Take over a result that another machine packed; one that stands there moves to ``superseded/``.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        final = self.folder(nodule_id, part)
+        with whole_folder(final) as temporary:
+            for name, content in files.items():
+                (temporary / folder_name(name, "file")).write_bytes(content)
             if final.exists():
                 self._set_aside(final, nodule_id, part)
 

@@ -1,6 +1,44 @@
 """Machines that work on many independent pieces."""
 
-from bundle.cluster.base import Cluster, Cost, Death, Work
+from bundle.cluster.base import Cluster, Cost, Death, Portable, Work
+from bundle.cluster.dask_cluster import DaskCluster
+from bundle.cluster.job_queue import JobQueueCluster
 from bundle.cluster.processes import LocalProcesses, leave_unguarded_import
 
-__all__ = ["Cluster", "Cost", "Death", "LocalProcesses", "Work", "leave_unguarded_import"]
+__all__ = [
+    "Cluster",
+    "Cost",
+    "DaskCluster",
+    "Death",
+    "JobQueueCluster",
+    "LocalProcesses",
+    "Portable",
+    "Work",
+    "leave_unguarded_import",
+    "open_machines",
+]
+
+
+def open_machines(
+    cluster: str | None = None,
+    shared_folder: bool = True,
+    worker_resource: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+) -> Cluster:
+    """The machines that a config asks for.
+
+    Args:
+        cluster: address of a Dask scheduler; None: this machine's processes.
+        shared_folder: see :class:`DaskCluster`.
+        worker_resource: see :class:`DaskCluster`.
+        workers: see :class:`LocalProcesses`.
+        device: see :class:`LocalProcesses`.
+
+    Example:
+        >>> open_machines(workers=2), open_machines("tcp://10.0.0.1:8786").elsewhere
+        (LocalProcesses(workers=2, device='cpu'), True)
+    """
+    if cluster is None:
+        return LocalProcesses(workers, device)
+    return DaskCluster(cluster, shared_folder, worker_resource)

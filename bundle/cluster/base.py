@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from bundle.progress import Report
 
@@ -16,6 +16,20 @@ Death = Callable[[int, str], Any]
 
 Cost = Callable[[int], float]
 """About how long a piece takes, in any unit."""
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """Work that machines without the common folder can do: it is asked for what they need, and given what they made."""
+
+    def sent(self, piece: int) -> Any:
+        """What a machine needs for a piece, as values that can be sent; None: the piece is for this machine."""
+
+    def elsewhere(self, sent: Any, report: Report) -> Any:
+        """Do a piece there, from what was sent; what is to be fetched."""
+
+    def received(self, piece: int, made: Any) -> Any:
+        """The result of a piece here, from what was fetched; None: it is to be done here."""
 
 
 class Cluster(ABC):

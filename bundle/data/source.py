@@ -11,6 +11,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, overload
 
 from bundle.data.datalist import LoadNiftiNodule, datalist_entries
@@ -21,6 +22,9 @@ from bundle.data.lidc.segments import OUTLINES
 from bundle.data.phantom.make import PHANTOM_VERSION, make_phantom
 from bundle.data.several import in_masks
 from bundle.errors import InputError
+
+MARGIN_MM = 10.0  # what the study's crop has around a nodule
+_NOTHING = SimpleNamespace()
 
 
 class LoadPhantom:
@@ -107,6 +111,22 @@ class NoduleSource(Sequence[dict[str, Any]]):
         if isinstance(index, slice):
             return NoduleSource(self.kind, self.entries[index], self.load, self.description)
         return self.load(self.entries[index])
+
+    def voxels(self, index: int) -> float:
+        """About how many voxels lie around a nodule, to begin the largest first; of one without a diameter, bytes.
+
+        Example:
+            >>> source = open_source(limit=2)
+            >>> source.voxels(0) == (source.entries[0]["diameter_mm"] + 20) ** 3 / (0.63671875**2 * 0.5)
+            True
+        """
+        entry = self.entries[index]
+        facts = {**entry, **vars(entry.get("cluster") or _NOTHING)}
+        if diameter := facts.get("diameter_mm"):
+            voxel = float(facts.get("pixel_spacing", 0.7)) ** 2 * float(facts.get("slice_spacing", 1.0))
+            return (float(diameter) + 2 * MARGIN_MM) ** 3 / voxel
+        paths = [entry["label"]] if "label" in entry else entry.get("files", [])
+        return float(sum(Path(path).stat().st_size for path in paths if Path(path).is_file()))
 
     def fingerprint(self, index: int) -> dict[str, Any]:
         """What identifies a nodule's data, to tell whether results on disk still belong to it.

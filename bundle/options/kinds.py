@@ -234,6 +234,7 @@ def _share(given: Any) -> Any:
 FLAG = Kind("true or false (or yes, no, 1, 0)", _flag)
 PATH = Kind("the name of a file or folder", _path, is_path=True)
 TEXT = Kind("a word", str)
+TEXTS = Kind("a list of words", lambda given: _names(given) if given not in ((), []) else [])
 NAMES = Kind("names, such as \"['linear','cubic']\"", _names, optional=True)
 DEVICE = Kind("a device of this machine, such as 'cpu' or 'cuda:0'", _device)
 PAIRS = Kind("pairs of whole numbers, such as [[3,3],[2,4]]", _pairs)

@@ -7,6 +7,7 @@ mm that it follows, and one multiplier for each level are found for all strides 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -56,11 +57,25 @@ class Sampling:
 
     def __call__(self, index: int, report: Report) -> dict[str, list[Sample | str]]:
         """Samples by method; the reason instead of one where a method failed."""
-        found: dict[str, list[Sample | str]] = {name: [] for name in self.inferers}
         try:
             cropped = self.crop(self.source[index])
         except InputError as fault:
             return {name: [f"{self.source.ids[index]}: {fault}"] for name in self.inferers}
+        return self.elsewhere(cropped, report)
+
+    def sent(self, index: int) -> Mapping[str, Any] | None:
+        """The cropped nodule, for a machine that can't read the data; None where it can't be used."""
+        with contextlib.suppress(InputError):  # told when it is done here
+            return self.crop(self.source[index])
+        return None
+
+    def received(self, index: int, made: dict[str, list[Sample | str]] | None) -> dict[str, list[Sample | str]]:
+        """The samples as a machine gave them; None: the nodule is done here."""
+        return self(index, lambda what: lambda done, total, words: None) if made is None else made
+
+    def elsewhere(self, cropped: Mapping[str, Any], report: Report) -> dict[str, list[Sample | str]]:
+        """Samples of a cropped nodule by method."""
+        found: dict[str, list[Sample | str]] = {name: [] for name in self.inferers}
         for stride, average in self.protocols:
             for name, inferer in self.inferers.items():
                 try:
@@ -68,7 +83,7 @@ class Sampling:
                     made, _ = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name))
                     found[name].append(self._sample(case, made, name))
                 except InputError as fault:
-                    found[name].append(f"{self.source.ids[index]} at stride {stride}, averages of {average}: {fault}")
+                    found[name].append(f"{cropped['nodule_id']} at stride {stride}, averages of {average}: {fault}")
         return found
 
     def _sample(self, case: Case, made: Reconstruction, name: str) -> Sample:

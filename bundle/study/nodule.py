@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bundle.data import NoduleSource
@@ -49,6 +50,21 @@ class Outcome:
 
 
 @dataclass
+class Share:
+    """What there is of one nodule, by part (``truth`` and every method), and what is to be computed.
+
+    ``wanted`` are fingerprints, ``stored`` results, None where one is missing; ``damaged`` says what is wrong with one
+    that can't be used. Missing results are made from ``case``; None: nothing is missing.
+    """
+
+    nodule_id: str
+    wanted: dict[str, str]
+    stored: dict[str, dict[str, Any] | None]
+    damaged: dict[str, str | None] = field(default_factory=dict)
+    case: Case | None = None
+
+
+@dataclass
 class NoduleWork:
     """Everything that one nodule's computation needs; sent to the worker processes.
 
@@ -82,39 +98,71 @@ class NoduleWork:
         Raises:
             OutputError: the results can't be written.
         """
-        nodule_id = self.source.ids[index]
-        outcome = Outcome()
-        self.store.clean(nodule_id)
         try:
-            wanted = self.fingerprints(index)
-            stored = {part: self.store.read(nodule_id, part, wanted[part]) for part in wanted}
-            for part in wanted:
-                if stored[part] is None and not self.store.is_stale(nodule_id, part, wanted[part]):
-                    outcome.damaged[part] = self.store.damage(nodule_id, part)
-            case = None
-            if any(result is None for result in stored.values()):
-                case = prepare(self.source[index], self.crop, self.decimate)
-            truth = stored["truth"] or self._save_truth(case, wanted["truth"])
-            outcome.texture["truth"] = truth["texture"]
+            share = self._share(index)
         except OutputError:
             raise
         except Exception as fault:
-            reason = _reason(fault)
-            for name, inferer in self.inferers.items():
-                self._fail(outcome, nodule_id, name, inferer, reason)
-            return outcome
+            return self._failed(_reason(fault))
+        return self._complete(share, report)
+
+    def sent(self, index: int) -> Share | None:
+        """What a machine without the output folder needs of a nodule; None where nothing is missing, or can be."""
+        with contextlib.suppress(Exception):  # told when it is done here
+            share = self._share(index)
+            return share if share.case is not None else None
+        return None
+
+    def elsewhere(self, sent: Share, report: Report) -> tuple[Outcome, dict[str, dict[str, bytes]]]:
+        """Do there what :meth:`__call__` does here: what became of the nodule, and the files of its new results."""
+        with tempfile.TemporaryDirectory(prefix="nodule-") as folder:
+            work = replace(self, store=ResultStore(folder))
+            return work._complete(sent, report), work.store.packed(sent.nodule_id)
+
+    def received(self, index: int, made: tuple[Outcome, dict[str, dict[str, bytes]]] | None) -> Outcome:
+        """Store what a machine made of a nodule; None: it is done here."""
+        if made is None:
+            return self(index, lambda what: lambda done, total, words: None)
+        outcome, parts = made
+        for part, files in parts.items():
+            self.store.unpack(self.source.ids[index], part, files)
+        return outcome
+
+    def _share(self, index: int) -> Share:
+        """What there is of a nodule, and its case if anything is missing."""
+        nodule_id = self.source.ids[index]
+        self.store.clean(nodule_id)
+        wanted = self.fingerprints(index)
+        share = Share(nodule_id, wanted, {part: self.store.read(nodule_id, part, wanted[part]) for part in wanted})
+        for part in wanted:
+            if share.stored[part] is None and not self.store.is_stale(nodule_id, part, wanted[part]):
+                share.damaged[part] = self.store.damage(nodule_id, part)
+        if any(result is None for result in share.stored.values()):
+            share.case = prepare(self.source[index], self.crop, self.decimate)
+        return share
+
+    def _complete(self, share: Share, report: Report) -> Outcome:
+        """Compute and store what is missing."""
+        outcome, case = Outcome(damaged=share.damaged), share.case
+        try:
+            truth = share.stored["truth"] or self._save_truth(case, share.wanted["truth"])
+        except OutputError:
+            raise
+        except Exception as fault:
+            return self._failed(_reason(fault))
+        outcome.texture["truth"] = truth["texture"]
         for name, inferer in self.inferers.items():
-            result = stored[name]
+            result = share.stored[name]
             if result is not None:
                 outcome.reused += 1
             else:
                 assert case is not None
                 try:
-                    result = self._compute(case, name, inferer, wanted[name], report)
+                    result = self._compute(case, name, inferer, share.wanted[name], report)
                 except OutputError:
                     raise
                 except Exception as fault:
-                    self._fail(outcome, nodule_id, name, inferer, _reason(fault))
+                    self._fail(outcome, name, inferer, _reason(fault))
                     continue
             _take(outcome, name, result)
         return outcome
@@ -204,7 +252,7 @@ class NoduleWork:
         for name, inferer in self.inferers.items():
             result = self.store.read(nodule_id, name, wanted.get(name, ""))
             if result is None:
-                self._fail(outcome, nodule_id, name, inferer, reasons.get(name, "it was not computed"))
+                self._fail(outcome, name, inferer, reasons.get(name, "it was not computed"))
             else:
                 _take(outcome, name, result)
                 outcome.reused += 1
@@ -242,7 +290,14 @@ class NoduleWork:
             for (case, wanted), made, seen in zip(cases, results, observed, strict=True):
                 self._keep(case, name, wanted, on_case(case, agreed(made, seen)), seconds)
 
-    def _fail(self, outcome: Outcome, nodule_id: str, name: str, inferer: SliceInferer, reason: str) -> None:
+    def _failed(self, reason: str) -> Outcome:
+        """Of a nodule on which every method failed."""
+        outcome = Outcome()
+        for name, inferer in self.inferers.items():
+            self._fail(outcome, name, inferer, reason)
+        return outcome
+
+    def _fail(self, outcome: Outcome, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
         measured = self.texture if inferer.kind == "image" else None
         outcome.texture[name] = [] if measured is None else measured.expected_rows()

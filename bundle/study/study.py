@@ -17,7 +17,7 @@ from bundle.data.identity import FileHashes
 from bundle.errors import InputError
 from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
-from bundle.inferers.registry import default_methods
+from bundle.inferers.registry import default_methods, seconds
 from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.progress import ProgressBars, wrapped_lines
 from bundle.report.options import ReportOptions
@@ -116,13 +116,13 @@ class Study:
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
         source, methods, store = work.source, list(work.inferers), work.store
         _say(f"{source.description}; methods: {', '.join(methods)}", *source.notes)
-        key = _look_over(work)
+        key, costs = _look_over(work)
         store.write_json("study.json", parameters(work))
         board = ShardBoard(store, shard, key)
         board.start()
         mine = shard.indices(len(source))
         title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
-        outcomes = self._outcomes(work, mine, title)
+        outcomes = self._outcomes(work, mine, title, costs)
         board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
         missing = board.missing()
         if missing:
@@ -141,13 +141,15 @@ class Study:
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
 
-    def _outcomes(self, work: NoduleWork, mine: Sequence[int], title: str) -> dict[int, Outcome]:
+    def _outcomes(
+        self, work: NoduleWork, mine: Sequence[int], title: str, costs: Mapping[int, float]
+    ) -> dict[int, Outcome]:
         """Compute this process's share of the nodules, or read what is there."""
         try:
             if self.stack:
                 with ProgressBars("epoch") as report:
                     work.fit_stacks(mine, report)
-            return dict(self.machines.run(work, mine, title, work.died))
+            return dict(self.machines.run(work, mine, title, work.died, costs.__getitem__))
         finally:
             for i in mine:  # what was stopped half way
                 work.store.clean(work.source.ids[i])
@@ -179,17 +181,25 @@ def _say(*lines: str) -> None:
         print(wrapped_lines(line), flush=True)
 
 
-def _look_over(work: NoduleWork) -> str:
-    """Say how many results are of other parameters; give the hash of all that is wanted."""
-    store, stale, all_wanted = work.store, 0, []
+def _look_over(work: NoduleWork) -> tuple[str, dict[int, float]]:
+    """Say how many results are of other parameters.
+
+    Returns:
+        hash of all that is wanted, and about how long each nodule will take, in any unit.
+    """
+    store, stale, all_wanted, costs = work.store, 0, [], {}
     work.source.hashes.load(store.root / "inputs.json")
     for index, nodule_id in enumerate(work.source.ids):
+        costs[index] = 0.0
         try:
             wanted = work.fingerprints(index)
         except Exception:
             continue  # told as this nodule's failure when its turn comes
         all_wanted.append(wanted)
-        stale += sum(store.is_stale(nodule_id, name, wanted[name]) for name in work.inferers)
+        found = {name: store.fingerprint_of(nodule_id, name) for name in work.inferers}
+        stale += sum(one not in (None, wanted[name]) for name, one in found.items())
+        missing = sum(seconds(name) for name, one in found.items() if one != wanted[name])
+        costs[index] = missing * work.source.voxels(index)
     if work.source.hashes.text() != FileHashes().text():
         store.write_text("inputs.json", work.source.hashes.text())
     if stale:
@@ -198,7 +208,7 @@ def _look_over(work: NoduleWork) -> str:
             "they are computed anew, the old ones move to superseded/",
             flush=True,
         )
-    return fingerprint(all_wanted)
+    return fingerprint(all_wanted), costs
 
 
 def _write_report(root: Path, options: ReportOptions, page: bool) -> str:
