@@ -24,16 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peak import BATCH, matmul_peak, shares_of_peak, wait
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from bundle.cluster.processes import worker_count
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
 from bundle.engines.steps.paths import chosen_precision, one_thread
+from bundle.engines.steps.products import multiplies_bfloat16
 from bundle.networks import Siren
 from bundle.report.tidy import aligned
 
-BATCH = 2048
 # the whole study: steps of 2,048 voxels an epoch over all nodules' crops, times epochs
 STUDY_STEPS = 894 * 2000
 # multiply-adds of the three hidden layers' products, forward and twice backward, of one step
@@ -109,37 +110,12 @@ def take_turns(loops: dict[str, Iterator[int]], turn: float, seconds: float, dev
 
 
 def _seconds_a_step(loop: Iterator[int], turn: float, device: str) -> float:
-    _wait(device)
+    wait(device)
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < turn:
         steps += next(loop)
-    _wait(device)
+    wait(device)
     return (time.perf_counter() - start) / steps
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def matmul_peak(device: str, precision: str, repeats: int = 15) -> float:
-    """Most GFLOP/s of a matrix product in the engine's precision, of the step's size and of a large one."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    best = 0.0
-    large = 8192 if device.startswith("cuda") else 2048
-    for rows, width in ((BATCH, 256), (large, large)):
-        a = torch.randn(rows, width, device=device, dtype=dtype)
-        b = torch.randn(width, width, device=device, dtype=dtype)
-        for _ in range(repeats):
-            _wait(device)
-            start = time.perf_counter()
-            a @ b
-            _wait(device)
-            best = max(best, 2 * rows * width * width / (time.perf_counter() - start) / 1e9)
-    torch.set_float32_matmul_precision(before)
-    return best
 
 
 def worker_speedup(seconds: float) -> float:
@@ -248,6 +224,12 @@ def measure(
             "turns": len(turns["fast"]),
             "torch": torch.__version__,
         }
+        if not on_gpu:
+            loops_of = {
+                name: fast_epochs(StackTrainer(Siren(), one, FitOptions(precision=name)))
+                for name in ("fp32", "bf16")[: 1 + multiplies_bfloat16()]
+            }
+            result["gflops_and_peak"] = shares_of_peak(loops_of, STEP_GFLOP, seconds / 10)
         if profile:
             result["profile"] = profile_of(loops["fast"], on_gpu)
     if not quick and not on_gpu:
@@ -281,6 +263,8 @@ def table(result: dict[str, Any]) -> str:
         ("speed-up", f"{result['speedup_vs_usual_loop']:.1f} x the usual loop",
          f"{result['speedup_vs_plain_ignite']:.1f} x the plain one"),
         ("arithmetic", f"{result['gflops']:.0f} GFLOP/s", f"of {result['matmul_peak_gflops']:.0f} measured peak"),
+        *((f"share of peak, {name}", f"{one / peak:.0%}", f"{one:.0f} of {peak:.0f} GFLOP/s, goal 75 %")
+          for name, (one, peak) in result.get("gflops_and_peak", {}).items()),
         ("peak memory", f"{result['peak_memory_mb']:.0f} MB", ""),
         ("the whole study", f"{result['projected_study_hours']:.2f} h", f"{result['projected_processes']} processes"),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ import benchmark
 import pytest
 
 from bundle.engines.steps import native
+from bundle.engines.steps.products import multiplies_bfloat16
 
 KEYS = {
     "speedup_vs_usual_loop", "speedup_vs_plain_ignite", "steps_per_second", "gflops", "matmul_peak_gflops",
@@ -22,6 +23,8 @@ def test_a_short_run_measures_every_figure(monkeypatch, capsys):
     assert result["steps_per_second"] == pytest.approx(1000 / times["fast"])
     assert result["gflops"] == pytest.approx(2.416 * result["steps_per_second"], rel=1e-3)
     assert result["gflops"] < result["matmul_peak_gflops"]
+    assert result["gflops_and_peak"].keys() == ({"fp32", "bf16"} if multiplies_bfloat16() else {"fp32"})
+    assert all(0 < own < peak for own, peak in result["gflops_and_peak"].values())
     hours = 894 * 2000 / result["steps_per_second"] / result["projected_processes"] / 3600
     assert result["projected_study_hours"] == pytest.approx(hours)
     if native.find_compiler() is not None:

@@ -95,8 +95,7 @@ def chosen_precision(asked: str, device: torch.device, written_out: bool = True)
     if device.type == "cuda":
         return "tf32" if asked == "auto" else asked
     if asked == "auto" and device.type == "cpu" and written_out:
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", None)
-        return "bf16" if fast is not None and fast() else "fp32"
+        return "bf16" if multiplies_bfloat16() else "fp32"
     possible = written_out or device.type != "cpu" or multiplies_bfloat16()
     return "bf16" if asked == "bf16" and possible else "fp32"
 
