@@ -111,3 +111,31 @@ def test_a_drag_goes_through_the_slices(browser, shown_report):
     for kind, moved in (("mousePressed", 0), ("mouseMoved", 14), ("mouseReleased", 14)):
         browser.call("Input.dispatchMouseEvent", type=kind, x=x + moved, y=y, button="left", buttons=1, clickCount=1)
     assert browser.run(at) == before + 2
+
+
+def test_a_finger_goes_through_slices_scrolls_the_page_and_ticks_methods(browser, shown_report):
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    browser.open(shown_report, 390, 844)
+    browser.drawn()
+
+    def swipe(selector, part, moves):
+        box = browser.box(selector)
+        x, y = box["x"] + part * box["width"], box["y"] + box["height"] / 2 - browser.run("scrollY")
+        for kind, points in (("touchStart", [(0, 0)]), *(("touchMove", [move]) for move in moves), ("touchEnd", [])):
+            places = [{"x": x + across, "y": y + down} for across, down in points]
+            browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=places)
+
+    at = "Number(document.querySelector('[data-axis=\"2\"] .slider').value)"
+    ticked = "document.querySelectorAll('input[name=method]:checked').length"
+    before = browser.run(at)
+    swipe("[data-axis='2'] canvas", 0.2, [(6 * k, 0) for k in range(1, 4)])
+    assert browser.run(at) == before + 3
+    swipe("[data-axis='2'] canvas", 0.5, [(0, -10 * k) for k in range(1, 9)])
+    assert browser.run(at) == before + 3  # the page moves, not the slice
+    swipe("[data-axis='2'] .slider", 0.02, [])
+    browser.until(f"{at} === 0")
+    methods = browser.run(ticked)
+    swipe(".methods label", 0.5, [])
+    browser.until(f"{ticked} !== {methods}")
+    browser.drawn()
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)

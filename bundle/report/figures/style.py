@@ -10,6 +10,7 @@ import contextlib
 import logging
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,17 @@ def wrapped(text: str, width: int = 12) -> str:
     """Words on lines of at most so many characters, so that they fit over a narrow panel.
 
     Example:
-        >>> wrapped("guided distance")
-        'guided\\ndistance'
+        >>> wrapped("guided distance"), wrapped("morphological")
+        ('guided\\ndistance', 'morpho-\\nlogical')
     """
-    return textwrap.fill(text, width)
+    return textwrap.fill(" ".join(_hyphened(word, width) for word in text.split()), width)
+
+
+def _hyphened(word: str, width: int) -> str:
+    """A word that is longer than a line in equal parts."""
+    parts = -(-len(word) // (width - 1)) if len(word) > width else 1
+    cuts = [len(word) * k // parts for k in range(parts + 1)]
+    return "-".join(word[start:end] for start, end in pairwise(cuts))
 
 
 def legend_grid(labels: Iterable[str]) -> tuple[int, float]:

@@ -68,9 +68,15 @@ def cohort_table(results: StudyResults) -> Table:
 
 
 def failures_table(results: StudyResults) -> Table:
-    """Failed reconstructions, and why."""
-    rows = tuple((f["nodule_id"], label(f["method"]), f["reason"]) for f in results.failures)
-    return Table("", "Failed reconstructions.", ("nodule", "method", "remark"), rows, heads=2)
+    """Failed reconstructions, and why; a row for all methods that failed on a nodule for one reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for failure in results.failures:
+        found.setdefault((failure["nodule_id"], failure["reason"]), []).append(failure["method"])
+    rows = []
+    for (nodule, reason), methods in found.items():
+        every = len(methods) == len(results.methods) > 1
+        rows.append((nodule, "every method" if every else ", ".join(map(label, methods)), reason))
+    return Table("", "Failed reconstructions.", ("nodule", "method", "remark"), tuple(rows), heads=2)
 
 
 def seconds_table(results: StudyResults) -> Table:
