@@ -94,7 +94,7 @@ class DenseInferer(Inferer):
         progress: bool = True,
         calibration: str | None = None,
         thickness_mm: float | None = None,
-        slice_profile: str = "bell",
+        slice_profile: str = "trapezoid",
         with_image: bool = False,
     ) -> None:
         self.methods = methods
