@@ -170,6 +170,24 @@ class StudyResults:
             by_key.setdefault(tuple(row[k] for k in KEY), {})[row["nodule_id"]] = row["value"]
         return by_key
 
+    @cached_property
+    def tumour_mm3(self) -> dict[str, float]:
+        """Volume of the mask of each nodule that can be shown, mm3."""
+        found = {}
+        for name, facts in self.facts.items():
+            mask = self.truth_mask(name)
+            if mask is not None and self.truth_hu(name) is not None:
+                found[name] = float(mask.sum() * np.prod(facts.spacing))
+        return found
+
+    @cached_property
+    def failed_methods(self) -> dict[str, list[dict[str, str]]]:
+        """Rows of ``failures.csv`` by nodule."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for row in self.failures:
+            found.setdefault(row["nodule_id"], []).append(row)
+        return found
+
     def truth_hu(self, nodule_id: str) -> np.ndarray | None:
         """The crop, (X, Y, Z) float32, HU clipped to the window that every method saw it in."""
         return self._hu(nodule_id, TRUTH)
@@ -272,7 +290,7 @@ class StudyResults:
                 ratings=dict(stored.get("ratings") or {}),
             )
         except (OSError, ValueError, KeyError, TypeError):
-            failed = {row["method"] for row in self.failures if row["nodule_id"] == nodule_id}
+            failed = {row["method"] for row in self.failed_methods.get(nodule_id, [])}
             if not failed.issuperset(self.methods):
                 self._note(f"{self._short(path)} is absent or can't be read: this nodule has no pictures")
             return None

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bundle.report.figures.views import Cut
 from bundle.report.page.films import nodule_films
-from bundle.report.page.page import _film_notes
+from bundle.report.page.nodule_pages import film_notes
 from bundle.report.results import StudyResults
 
 
@@ -102,7 +102,7 @@ def test_where_room_is_short_films_lose_detail_then_methods_and_it_is_told(shown
     least = nodule_films(results, "n0", results.methods, 0.3 * size)
     assert least.left_out
     assert {film.method for film in least.films} == {"truth", *results.methods} - set(least.left_out)
-    notes = " ".join(_film_notes({"n0": least, "n1": whole}))
+    notes = " ".join(film_notes({"n0": least, "n1": whole}))
     assert "less detail" in notes
     assert "morphological" in notes
 

@@ -110,11 +110,10 @@ def chosen_nodules(results: StudyResults, count: int = 3) -> list[str]:
     Returns:
         at most ``count`` ids, small to large; fewer if there are fewer nodules with pictures.
     """
-    volumes = {}
     done = {name: sum(results.has(name, method) for method in results.methods) for name in results.facts}
-    for name in [name for name, methods in done.items() if methods and methods == max(done.values())]:
-        mask = results.truth_mask(name)
-        if mask is not None and results.truth_hu(name) is not None:
-            volumes[name] = float(mask.sum() * np.prod(results.facts[name].spacing))
+    most = max(done.values(), default=0)
+    volumes = {
+        name: results.tumour_mm3[name] for name, n in done.items() if n == most > 0 and name in results.tumour_mm3
+    }
     ordered = sorted(volumes, key=lambda name: (volumes[name], name))
     return list(dict.fromkeys(ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count) if ordered))

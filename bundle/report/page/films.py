@@ -109,14 +109,15 @@ def film_picture(volume: np.ndarray, low: float, high: float, quality: int | Non
     return data_address(Image.fromarray(film), quality)
 
 
-def page_films(results: StudyResults, methods: Sequence[str]) -> dict[str, Films]:
-    """The films of all nodules that have pictures, each with a share of the page by its size.
+def page_films(results: StudyResults, methods: Sequence[str], nodules: Iterable[str]) -> dict[str, Films]:
+    """The films of a page's nodules that have pictures, each with a share of the page by its size.
 
     Args:
         results: of the study.
         methods: in the order in which they are to find room.
+        nodules: of the page.
     """
-    shapes = {name: np.minimum(facts.shape, LARGEST) for name, facts in results.facts.items()}
+    shapes = {name: np.minimum(results.facts[name].shape, LARGEST) for name in nodules if name in results.facts}
     voxels = sum(int(shape.prod()) for shape in shapes.values())
     made = {n: nodule_films(results, n, methods, PAGE_BYTES * shape.prod() / voxels) for n, shape in shapes.items()}
     return {name: films for name, films in made.items() if films}

@@ -29,7 +29,7 @@ def nodule_page(results: StudyResults, nodule: str, number: int, films: Films | 
         "anchor": f"nodule-{number}",
         "facts": _facts(results, nodule),
         "values": nodule_table(results, nodule),
-        "failed": [(label(f["method"]), f["reason"]) for f in results.failures if f["nodule_id"] == nodule],
+        "failed": [(label(f["method"]), f["reason"]) for f in results.failed_methods.get(nodule, [])],
         "notes": [(label(name), note) for name in results.methods for note in results.notes(nodule, name)],
         "films": films,
         "viewer": None if films is None else _viewer(results, nodule, films),

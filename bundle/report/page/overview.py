@@ -11,6 +11,8 @@ from bundle.report.tables.main_columns import MAIN_COLUMNS, best_first, summary_
 from bundle.report.tables.table import DASH, Table
 from bundle.report.tidy import number_text, summary_texts
 
+MOST_FAILURES = 500
+
 
 def glance_table(results: StudyResults) -> Table:
     """A row a method: means of the main metrics, the best of each in bold."""
@@ -61,7 +63,7 @@ def cohort_table(results: StudyResults) -> Table:
                 f"{len(facts.observed)} of {facts.shape[facts.axis]}",
                 DASH if malignancy is None else f"{malignancy:.2f}",
             ]
-        failed = sum(f["nodule_id"] == nodule for f in results.failures)
+        failed = len(results.failed_methods.get(nodule, []))
         rows.append((nodule, *cells, str(failed)))
     known = ("diameter, mm", "voxels of the crop", "spacing, mm", "gap, mm", "observed slices", "malignancy")
     return Table("", "The nodules.", ("nodule", *known, "failed"), tuple(rows))
@@ -76,7 +78,9 @@ def failures_table(results: StudyResults) -> Table:
     for (nodule, reason), methods in found.items():
         every = len(methods) == len(results.methods) > 1
         rows.append((nodule, "every method" if every else ", ".join(map(label, methods)), reason))
-    return Table("", "Failed reconstructions.", ("nodule", "method", "remark"), tuple(rows), heads=2)
+    shown = "" if len(rows) <= MOST_FAILURES else f" The first {MOST_FAILURES} rows; all are in failures.csv."
+    columns = ("nodule", "method", "remark")
+    return Table("", f"Failed reconstructions.{shown}", columns, tuple(rows[:MOST_FAILURES]), heads=2)
 
 
 def seconds_table(results: StudyResults) -> Table:

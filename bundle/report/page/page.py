@@ -18,8 +18,7 @@ from bundle.report.figures.draw import PAPERS, Drawn
 from bundle.report.figures.views import chosen_nodules
 from bundle.report.options import ReportOptions
 from bundle.report.page.answer import SHAPE, TUMOUR, answers, forests, question
-from bundle.report.page.films import QUALITIES, Films, page_films
-from bundle.report.page.nodule_page import nodule_page
+from bundle.report.page.nodule_pages import page_groups, page_parts, write_nodule_pages
 from bundle.report.page.overview import cohort_table, failures_table, glance_table, seconds_table
 from bundle.report.page.template import template
 from bundle.report.results import TRUTH, StudyResults
@@ -27,8 +26,10 @@ from bundle.report.tables.main_columns import best_first
 from bundle.report.tables.paper_tables import MAIN_TABLES
 from bundle.report.tables.table import Table
 from bundle.report.tables.write import Tables
-from bundle.transforms.hu import HU_MAX, HU_MIN
 from bundle.version import __version__
+
+TITLE = "Recovered CT slices around lung nodules"
+MOST_NAMED = 20
 
 
 def report_html(
@@ -39,7 +40,7 @@ def report_html(
     left_out: Sequence[str] = (),
     options: ReportOptions | None = None,
 ) -> str:
-    """The whole page.
+    """The whole page; of a study of more nodules than one can hold, those of the nodules are written beside it.
 
     Args:
         results: of the study.
@@ -53,11 +54,13 @@ def report_html(
         HTML that opens from disk, with a script or without.
     """
     order = _looked_for(results)
-    films = page_films(results, order)
     chosen = options or ReportOptions()
-    nodules = [nodule_page(results, name, i + 1, films.get(name)) for i, name in enumerate(results.nodules)]
+    alone = len(page_groups(results.nodules)) < 2
+    links = {} if alone else write_nodule_pages(results, order, TITLE)
+    shown = page_parts(results, results.nodules if alone else chosen_nodules(results, 3), order)
+    viewed = [page["id"] for page in shown["viewed"]]
     return template("report.html.j2").render(
-        title="Recovered CT slices around lung nodules",
+        title=TITLE,
         version=__version__,
         results=results,
         measured=datetime.date.fromtimestamp((results.root / "metrics.csv").stat().st_mtime).isoformat(),
@@ -66,27 +69,22 @@ def report_html(
         forests=forests(results, chosen),
         glance=glance_table(results),
         cohort=cohort_table(results),
-        links={page["id"]: f"#{page['anchor']}" for page in nodules},
+        links=links | {page["id"]: f"#{page['anchor']}" for page in shown["nodules"]},
+        elsewhere=len(results.nodules) - len(shown["nodules"]),
         protocol=_protocol(results),
         tables=tables,
         main_tables=[table for table in tables.paper if table.name in MAIN_TABLES],
         more_tables=[table for table in tables.paper if table.name not in MAIN_TABLES],
         statistics=comparisons,
         figures=figures,
-        nodules=nodules,
-        viewed=[page for page in nodules if page["films"]],
-        example=next((name for name in chosen_nodules(results, 1) if films.get(name)), ""),
-        ticked=order[:4],
-        notes=list(_film_notes(films)),
+        example=next((name for name in chosen_nodules(results, 1) if name in viewed), viewed[0] if viewed else ""),
         failures=failures_table(results),
         undefined=_undefined(results),
         # read while the page was made, so problems come last
         problems=[*results.problems, *left_out],
         study_json=json.dumps(results.study, indent=1) if results.study else "",
         seconds=seconds_table(results),
-        label=label,
-        hu_min=HU_MIN,
-        hu_max=HU_MAX,
+        **shown,
     )
 
 
@@ -95,19 +93,6 @@ def _looked_for(results: StudyResults) -> list[str]:
     images, masks = (best_first(results, results.methods, column) for column in (TUMOUR, SHAPE))
     papers = [name for name in PAPERS if name in results.image_methods]
     return list(dict.fromkeys([*images[:1], *papers, *masks[:1], *images, *results.methods]))
-
-
-def _film_notes(films: Mapping[str, Films]) -> Iterator[str]:
-    """What the pictures lack for the page's size."""
-    worst = min((one.quality for one in films.values()), default=QUALITIES[0])
-    if worst < QUALITIES[0]:
-        yield (
-            f"The page holds many nodules: pictures here have less detail (WebP of quality {worst} to "
-            f"{max(one.quality for one in films.values())} of 100); the volumes in nodules/ have all of it."
-        )
-    lost = sorted({name for one in films.values() for name in one.left_out})
-    if lost:
-        yield f"For want of room, pictures of {', '.join(map(label, lost))} are left out on some nodules."
 
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
@@ -155,4 +140,10 @@ def _undefined(results: StudyResults) -> list[dict[str, Any]]:
             continue
         for sentence in explain_undefined([row]) or [f"{row['metric']} is infinite"]:
             found.setdefault((row["method"], sentence), []).append(row["nodule_id"])
-    return [{"method": label(m), "sentence": s, "nodules": n} for (m, s), n in found.items() if m != TRUTH or n]
+    return [{"method": label(m), "sentence": s, "nodules": _some(n)} for (m, s), n in found.items() if m != TRUTH or n]
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """So many names that a page can show them, and how many more there are."""
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return [*names[:MOST_NAMED], *more]
