@@ -34,7 +34,7 @@ def series(folder: Path, at: object = slice(None), **tags) -> Path:
     def with_tags(k, ds):
         ds.ConvolutionKernel, ds.KVP, ds.AcquisitionNumber = "B30f", 120, 1
         ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        ds.FrameOfReferenceUID = "1.2.3"
+        ds.FrameOfReferenceUID, ds.StudyInstanceUID = "1.2.3", "1.2.8"
         edit(k, ds)
 
     write_series(folder, HU, Z, edit=with_tags)
@@ -56,6 +56,7 @@ def refused(folder: Path, *words: str) -> None:
         ("AcquisitionNumber", 2),
         ("ConvolutionKernel", "B70f"),
         ("KVP", 80),
+        ("StudyInstanceUID", "1.2.9"),
         ("NominalPercentageOfCardiacPhase", 70),
         ("TemporalPositionIdentifier", 2),
         ("FrameOfReferenceUID", "1.2.4"),
@@ -129,6 +130,33 @@ def test_what_is_odd_and_harmless_is_told(tmp_path: Path, tags, note):
     volume = load_volume(series(tmp_path, **tags))
     np.testing.assert_array_equal(volume[0].numpy(), HU)
     assert notes_of(volume)[0].startswith(note)
+
+
+def test_slices_of_several_thicknesses_are_told_and_most_of_them_count(tmp_path: Path):
+    geometry = read_geometry(series(tmp_path, at=slice(0, 3), SliceThickness=1.25))
+    assert geometry.slice_thickness == 1
+    assert geometry.notes == (
+        "SliceThickness differs from slice to slice (1, 1.25 mm): that of most slices is taken",
+    )
+
+
+def test_a_lost_slice_is_told_where_uneven_slices_are_taken(tmp_path: Path):
+    write_series(tmp_path / "lost", HU[..., :7], np.delete(Z, 3))
+    (note,) = notes_of(load_volume(tmp_path / "lost"))
+    assert note.startswith("1 of 6 gaps are wider than the usual 2.5 mm, such as from -95.00 to -90.00 mm")
+    write_series(tmp_path / "uneven", HU[..., :7], np.array([0, 1, 3, 6, 8, 9, 13]))
+    assert notes_of(load_volume(tmp_path / "uneven")) == []
+
+
+def test_a_slice_whose_header_is_cut_is_no_scan_of_its_own(tmp_path: Path):
+    files = write_series(tmp_path, HU, Z)
+    whole = files[3].read_bytes()
+    uid = pydicom.dcmread(files[3]).SeriesInstanceUID.encode()
+    for length in (whole.rindex(uid) + len(uid) - 2, whole.rindex(uid) + len(uid) + 20):
+        files[3].write_bytes(whole[:length])
+        (scan,) = find_scans(tmp_path, ".")
+        with pytest.raises(InputError, match="is cut short or lacks"):
+            load_volume(scan["image"])
 
 
 def test_a_modality_lut_gives_the_hu(tmp_path: Path):

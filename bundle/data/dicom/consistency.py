@@ -16,6 +16,7 @@ _PROJECTED = ("MAXIMUM_IP", "MINIMUM_IP", "MIN_IP", "MAX_IP", "MIP", "MINIP", "M
               "VOLUME_RENDERED", "SURFACE_RENDER", "SURFACE_SHADED", "CSA MIP", "CURVED MPR")  # fmt: skip
 _NO_HU = ("MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "IODINE",
           "EFF_Z", "Z_EFF", "PERFUSION", "SUBTRACTION")  # fmt: skip
+_LEAST_SLOPE = 1e-4  # the 16 bits of a pixel span 7 HU with it
 _VIRTUAL = ("VMI", "MONO", "MONOENERGETIC", "VNC", "MAT_MODIFIED", "MAT_REMOVED", "ENERGY_PROP_WT")
 
 
@@ -146,8 +147,11 @@ def check_unit(slices: Sequence[SliceHeader], where: str) -> list[str]:
                     f"{len(slices)} slices), so its pixels can't be turned into HU: export the series again, or "
                     "write the tag"
                 )
-        if float(slope) == 0:
-            raise InputError(f"{header.name} in {where} has RescaleSlope 0, which makes all pixels alike: export again")
+        if abs(float(slope)) < _LEAST_SLOPE:
+            raise InputError(
+                f"{header.name} in {where} has RescaleSlope {float(slope):g}, which makes all pixels alike: export "
+                "it again"
+            )
         if float(slope) < 0:
             notes.add(f"RescaleSlope is {float(slope):g}: bright pixels are stored as small numbers")
     told = sorted({f"{float(s):g} and {float(i):g}" for s, i in (h.rescale[:2] for h in slices if not h.lut)})

@@ -14,6 +14,7 @@ slices may lie anywhere along the normal; the affine then has their mean spacing
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class SeriesGeometry:
         positions: (z,) mm, ascending.
         shape: voxels (x, y, z).
         affine: 4 x 4, voxel index -> RAS mm.
-        slice_thickness: mm, None where the header has none.
+        slice_thickness: mm, of most slices; None where the headers have none.
         series_uid: SeriesInstanceUID.
         notes: what is odd and was accepted, a sentence each.
     """
@@ -132,8 +133,14 @@ def _check_straight(slices: Sequence[SliceHeader], normal: np.ndarray, where: st
     return []
 
 
-def _check_gaps(slices: Sequence[SliceHeader], positions: np.ndarray, where: str, tolerance_mm: float | None) -> None:
-    """Refuse two slices in one place and, unless `tolerance_mm` is None, gaps that aren't the usual one."""
+def _check_gaps(
+    slices: Sequence[SliceHeader], positions: np.ndarray, where: str, tolerance_mm: float | None
+) -> list[str]:
+    """Refuse two slices in one place and, unless `tolerance_mm` is None, gaps that aren't the usual one.
+
+    Returns:
+        a note where `tolerance_mm` is None and slices are missing among such that are even elsewhere.
+    """
     gaps = np.diff(positions)
     close = np.flatnonzero(gaps < DUPLICATE_MM)
     if close.size:
@@ -151,12 +158,19 @@ def _check_gaps(slices: Sequence[SliceHeader], positions: np.ndarray, where: str
             f"the series in {where} has {narrow} gaps of about {np.median(gaps[gaps < 0.2 * wide]):.2g} mm among such "
             f"of {wide:.3g} mm, as two interleaved acquisitions do: keep the slices of one"
         )
-    if tolerance_mm is None:
-        return
     usual = float(np.median(gaps))
-    uneven = np.flatnonzero(np.abs(gaps - usual) > tolerance_mm)
+    uneven = np.flatnonzero(np.abs(gaps - usual) > (tolerance_mm or SPACING_TOLERANCE_MM))
+    if tolerance_mm is None:
+        wide_ones = uneven[gaps[uneven] > 1.5 * usual]
+        if not wide_ones.size or 4 * uneven.size > len(gaps):
+            return []
+        k = int(wide_ones[0])
+        return [
+            f"{wide_ones.size} of {len(gaps)} gaps are wider than the usual {usual:.3g} mm, such as from "
+            f"{positions[k]:.2f} to {positions[k + 1]:.2f} mm, as where slices are lost: they are filled all the same"
+        ]
     if not uneven.size:
-        return
+        return []
     k = int(uneven[0])
     between = f"between {positions[k]:.2f} and {positions[k + 1]:.2f} mm"
     if gaps[k] > 1.5 * usual:
@@ -216,8 +230,10 @@ def read_geometry(
     normal = _normal(slices, where)
     slices.sort(key=lambda header: float(header.position @ normal))
     positions = np.array([header.position @ normal for header in slices])
-    _check_gaps(slices, positions, where, None if allow_uneven else tolerance_mm)
+    notes += _check_gaps(slices, positions, where, None if allow_uneven else tolerance_mm)
     notes += _check_straight(slices, normal, where)
+    thickness, told = _thickness(slices)
+    notes += told
 
     first = slices[0]
     affine = np.eye(4)
@@ -232,10 +248,20 @@ def read_geometry(
         positions=positions,
         shape=(*first.size, len(slices)),
         affine=affine,
-        slice_thickness=first.thickness,
+        slice_thickness=thickness,
         series_uid=first.series_uid,
         notes=tuple(notes),
     )
+
+
+def _thickness(slices: Sequence[SliceHeader]) -> tuple[float | None, list[str]]:
+    """SliceThickness of the series, that of most slices, and a note where they differ."""
+    counted = Counter(header.thickness for header in slices).most_common()
+    most = counted[0][0]
+    if len(counted) == 1:
+        return most, []
+    found = ", ".join("none" if value is None else f"{value:g}" for value, _ in counted[:4])
+    return most, [f"SliceThickness differs from slice to slice ({found} mm): that of most slices is taken"]
 
 
 def _paths(source: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:

@@ -38,6 +38,7 @@ BROKEN = (
 # what differs between two passes of a scanner, which never are one volume
 PASS_TAGS = (
     "PatientID",
+    "StudyInstanceUID",
     "FrameOfReferenceUID",
     "AcquisitionNumber",
     "ConvolutionKernel",

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from bundle.data.dicom.header import BROKEN, read_dataset
 from bundle.errors import InputError
@@ -38,16 +39,18 @@ def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
 def series_tags(path: Path) -> tuple[str | None, str, str]:
     """SeriesInstanceUID, SOPInstanceUID and modality of a file.
 
-    None, "", "" where it is no DICOM of a series, or of a series that this program made: that is no scan to work on.
+    None, "", "" where it is no DICOM of a series, or a CT slice that is cut short in its header, whose UID may be cut
+    too, or of a series that this program made: that is no scan to work on.
 
     Example:
         >>> series_tags(Path("README.md"))
         (None, '', '')
     """
-    tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality", "Manufacturer"]
+    tags = ["SeriesInstanceUID", "SOPInstanceUID", "Modality", "Manufacturer", "SOPClassUID", "Rows"]
     try:
         header = read_dataset(path, stop_before_pixels=True, specific_tags=tags)
-        if header.get("Manufacturer") == OWN:
+        cut = header.get("SOPClassUID") in (CTImageStorage, EnhancedCTImageStorage) and "Rows" not in header
+        if cut or header.get("Manufacturer") == OWN:
             return None, "", ""
         return str(header.SeriesInstanceUID), str(header.get("SOPInstanceUID", "")), str(header.get("Modality", ""))
     except (InvalidDicomError, *BROKEN):
