@@ -9,6 +9,7 @@ patients: all nodules of a patient are in one fold.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from torch.utils.data import Dataset
 from bundle.data.window_draws import Draw, WindowOptions, draw_window, stride_choices
 from bundle.data.window_geometry import geometry_of
 from bundle.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def patient_of(nodule_id: str) -> str:
@@ -46,13 +49,14 @@ def fold_of(patient: str, folds: int = 5) -> int:
     return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") % folds
 
 
-def in_folds(ids: Sequence[str], folds: Sequence[int], of: int = 5) -> list[int]:
+def in_folds(ids: Sequence[str], folds: Sequence[int], of: int = 5, learned: Sequence[int] = ()) -> list[int]:
     """Which nodules are of patients in some folds.
 
     Args:
         ids: of the nodules.
         folds: which folds, from 0 to ``of`` - 1.
         of: number of folds.
+        learned: folds that are learned from, where these ones are to tell how well it went; some in both are told.
 
     Raises:
         InputError: no nodule is.
@@ -61,6 +65,8 @@ def in_folds(ids: Sequence[str], folds: Sequence[int], of: int = 5) -> list[int]
         >>> in_folds(["LIDC-IDRI-0056_R_1", "LIDC-IDRI-0060_R_2", "LIDC-IDRI-0061_R_1"], [1])
         [0, 2]
     """
+    if both := sorted({*folds} & {*learned}):
+        log.warning("folds %s are learned from and validated by: the validation says nothing of other patients", both)
     chosen = [i for i, name in enumerate(ids) if fold_of(patient_of(name), of) in folds]
     if not chosen:
         raise InputError(

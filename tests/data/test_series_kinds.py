@@ -135,9 +135,7 @@ def test_what_is_odd_and_harmless_is_told(tmp_path: Path, tags, note):
 def test_slices_of_several_thicknesses_are_told_and_most_of_them_count(tmp_path: Path):
     geometry = read_geometry(series(tmp_path, at=slice(0, 3), SliceThickness=1.25))
     assert geometry.slice_thickness == 1
-    assert geometry.notes == (
-        "SliceThickness differs from slice to slice (1, 1.25 mm): that of most slices is taken",
-    )
+    assert geometry.notes == ("SliceThickness differs from slice to slice (1, 1.25 mm): that of most slices is taken",)
 
 
 def test_a_lost_slice_is_told_where_uneven_slices_are_taken(tmp_path: Path):

@@ -190,6 +190,14 @@ def test_an_empty_fold_is_said():
         in_folds(["LIDC-IDRI-0001_n"], [3])
 
 
+def test_patients_that_are_learned_from_and_validated_by_are_told(caplog):
+    ids = ["LIDC-IDRI-0001_n", "LIDC-IDRI-0004_n"]
+    assert in_folds(ids, [4], 5, [0, 1]) == [1]
+    assert caplog.text == ""
+    assert in_folds(ids, [4], 5, [0, 4]) == [1]
+    assert "folds [4] are learned from and validated by" in caplog.text
+
+
 def test_it_is_what_a_loader_takes():
     data = WindowDataset([numbered()], 8)
     batch = next(iter(torch.utils.data.DataLoader(data, batch_size=4, collate_fn=join_windows)))
