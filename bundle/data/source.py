@@ -46,6 +46,10 @@ class LoadPhantom:
         return make_phantom(dict(data), seed=self.seed)
 
 
+class NoSuchNoduleError(InputError, IndexError):
+    """A number beyond the nodules of a source."""
+
+
 class NoduleSource(Sequence[dict[str, Any]]):
     """The nodules of a study: a sequence that loads a nodule when it is asked for.
 
@@ -106,10 +110,15 @@ class NoduleSource(Sequence[dict[str, Any]]):
         """Load one nodule (a slice gives a shorter source).
 
         Raises:
-            InputError: this nodule can't be used; the others may be.
+            InputError: this nodule can't be used; the others may be. Or there is none of this number, which is an
+                IndexError too.
         """
         if isinstance(index, slice):
             return NoduleSource(self.kind, self.entries[index], self.load, self.description)
+        if not -len(self) <= index < len(self):
+            raise NoSuchNoduleError(
+                f"there is no nodule {index}: {self.description}, numbered from 0 to {len(self) - 1}"
+            )
         return self.load(self.entries[index])
 
     def voxels(self, index: int) -> float:

@@ -86,8 +86,8 @@ def whole(least: int, most: int | None = None) -> Kind:
     return Kind(f"a whole number, {_range(least, most)}", lambda given: _whole(given, least, most))
 
 
-def number(least: float = -math.inf, above: float = -math.inf, unit: str = "") -> Kind:
-    """Finite numbers from ``least`` on, or greater than ``above``.
+def number(least: float = -math.inf, above: float = -math.inf, unit: str = "", below: float = math.inf) -> Kind:
+    """Finite numbers from ``least`` on, or greater than ``above``; less than ``below``.
 
     Example:
         >>> number(above=0, unit="mm").value("slice_spacing", "0,7")
@@ -96,8 +96,9 @@ def number(least: float = -math.inf, above: float = -math.inf, unit: str = "") -
         bundle.errors.InputError: --slice_spacing is '0,7', expected a number above 0 mm
     """
     span = f", {least:g} or more" if math.isfinite(least) else f" above {above:g}" if math.isfinite(above) else ""
+    span += f" and below {below:g}" if math.isfinite(below) else ""
     expected = f"a number{span}{f' {unit}' if span and unit else f' of {unit}' if unit else ''}"
-    return Kind(expected, lambda given: _number(given, least, above))
+    return Kind(expected, lambda given: _number(given, least, above, below))
 
 
 def numbers(count: int | None = None, above: float = -math.inf, single: bool = False) -> Kind:
@@ -166,11 +167,11 @@ def _range(least: int, most: int | None) -> str:
     return f"{least} or more" if most is None else f"{least} to {most}"
 
 
-def _number(given: Any, least: float = -math.inf, above: float = -math.inf) -> float:
+def _number(given: Any, least: float = -math.inf, above: float = -math.inf, below: float = math.inf) -> float:
     if isinstance(given, bool):
         raise TypeError
     found = given if isinstance(given, int) else float(given)
-    if not (math.isfinite(found) and found >= least and found > above):
+    if not (math.isfinite(found) and least <= found < below and found > above):
         raise ValueError
     return found
 

@@ -139,7 +139,7 @@ _ALL = (
     Option("warmup_steps", whole(0), "until the learning rate is at its highest"),
     Option("weight_decay", number(0), "of the training"),
     Option("clip_norm", number(above=0), "the largest norm of a gradient"),
-    Option("average", number(above=0), "share of a step in the running mean of the weights, which is what is kept"),
+    Option("average", number(above=0, below=1), "share of a step in the running mean of weights that is kept"),
     Option("patience", whole(1), "validations without a better error that end the training"),
     Option("val_interval", whole(1), "epochs from validation to validation"),
     Option("folds", whole(2), "parts that the patients are shared out to"),

@@ -179,3 +179,10 @@ def test_real_sources(real_data: Path):
     _check(source[:4])
     with pytest.raises(InputError, match="holds no LIDC-IDRI series"):
         open_source(dicom_root=real_data / "dicom")
+
+
+def test_a_number_beyond_the_nodules_is_told_and_ends_a_loop() -> None:
+    source = open_source(phantom_count=1)
+    with pytest.raises(InputError, match=r"there is no nodule 9: 1 phantom.* numbered from 0 to 0"):
+        source[9]
+    assert [item["nodule_id"] for item in source] == source.ids

@@ -89,6 +89,13 @@ def test_a_device_that_is_not_there(value):
         DEVICE.value("device", value)
 
 
+def test_a_share_is_below_one():
+    assert number(above=0, below=1).value("average", "0.5") == 0.5
+    for value in (0, 1, 2, math.inf):
+        with pytest.raises(InputError, match="expected a number above 0 and below 1"):
+            number(above=0, below=1).value("average", value)
+
+
 def test_words():
     assert one_of("mm", "voxel").value("center_unit", "voxel") == "voxel"
     with pytest.raises(InputError, match="--center_unit is 'cm', expected 'mm' or 'voxel'"):
