@@ -54,13 +54,14 @@ class _Bar:
 
     _open, _logging = 0, contextlib.ExitStack()
 
-    def __init__(self, title: str, total: float, unit: str, keep: bool, delay: float) -> None:
+    def __init__(self, title: str, total: float, unit: str, keep: bool, delay: float, started: float) -> None:
         if not _Bar._open:
             self._logging.enter_context(logging_redirect_tqdm())
         _Bar._open += 1
         self.bar = tqdm(
             total=total, desc=title, unit=unit, leave=keep, delay=delay, dynamic_ncols=True, bar_format=_BAR,
         )  # fmt: skip
+        self.bar.start_t -= time.monotonic() - started
         self._shown = 0.0
 
     def update(self, done: float, words: str) -> None:
@@ -80,9 +81,9 @@ class _Bar:
 class _Lines:
     """In a file or a pipe: a whole line at each tenth, none too soon after the last."""
 
-    def __init__(self, title: str, total: float, unit: str, keep: bool, delay: float) -> None:
+    def __init__(self, title: str, total: float, unit: str, keep: bool, delay: float, started: float) -> None:
         self.title, self.total, self.unit, self.delay = title, total, unit, delay
-        self.started = self.said = time.monotonic()
+        self.started = self.said = started
         self.tenth = 0
 
     def update(self, done: float, words: str) -> None:
@@ -118,9 +119,11 @@ class ProgressBars:
     def __init__(self, unit: str, keep: bool = False, show: bool = True, delay: float = 0) -> None:
         self.unit, self.keep, self.show, self.delay = unit, keep, show, delay
         self._bars: dict[str, _Bar | _Lines] = {}
+        self._started: dict[str, float] = {}
 
     def __call__(self, what: str) -> Progress:
-        """Where to report the progress of one thing."""
+        """Where to report the progress of one thing, which begins now."""
+        self._started[what] = time.monotonic()
         return partial(self.update, what)
 
     def update(self, what: str, done: float, total: float, words: str = "") -> None:
@@ -129,7 +132,8 @@ class ProgressBars:
             return
         if what not in self._bars:
             kind = _Bar if on_terminal() else _Lines
-            self._bars[what] = kind(what, total, self.unit, self.keep, self.delay)
+            started = self._started.pop(what, time.monotonic())
+            self._bars[what] = kind(what, total, self.unit, self.keep, self.delay, started)
         self._bars[what].update(done, words)
         if done >= total:
             self._bars.pop(what).close()

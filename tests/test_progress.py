@@ -70,6 +70,13 @@ def test_the_bar_of_many_names_what_is_in_hand_and_how_long_it_takes(capsys, wit
     assert [line[:11] for line in lines] == ["study: 50%,", "study: 100%"]
 
 
+def test_time_counts_from_when_a_thing_is_begun(capsys, monkeypatch):
+    clock = iter((100.0, 149.0, 149.0))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    ProgressBars("tile")("prior")(1, 1, "")
+    assert capsys.readouterr().err == "prior: 100%, 1 of 1 tiles in 00:49\n"
+
+
 def test_what_ends_early_leaves_no_bar_behind():
     with contextlib.suppress(ValueError), ProgressBars("epoch") as report:
         report("fit")(1, 4, "")
