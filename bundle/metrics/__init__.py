@@ -25,6 +25,7 @@ from bundle.metrics.radiometric import (
     rmse,
 )
 from bundle.metrics.regions import slice_region, slice_sets
+from bundle.metrics.size_evaluator import SizeEvaluator
 from bundle.metrics.spectrum import Density, Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.ssim import folded_ssim, ssim_map
 from bundle.metrics.table import METRICS, Metric, build_metrics, explain_undefined, metric_of, metrics_of
@@ -73,6 +74,7 @@ __all__ = [
     "RegionSD",
     "RegionSDRatio",
     "RegionSSIM",
+    "SizeEvaluator",
     "Spectrum",
     "TextureEvaluator",
     "Truth",

@@ -2,8 +2,9 @@
 
 A new metric is its class, one line here, and its test. Its *family* says which evaluator measures it and in which of
 the paper's tables it stands: ``radiometric`` (Table 1), ``texture`` (Table 2), ``geometric`` (Table 3),
-``interval`` and ``error`` (of uncertainty). A metric of intervals is measured at several levels, and named in files
-after each: ``coverage_90`` is ``coverage`` at 90 %.
+``interval`` and ``error`` (of uncertainty); ``size`` are quantities of one volume, no comparison of two, and stand in
+:mod:`bundle.metrics.size_evaluator`. A metric of intervals is measured at several levels, and named in files after
+each: ``coverage_90`` is ``coverage`` at 90 %.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bundle.metrics.rows import Row
 from bundle.metrics.texture import RegionKurtosis, RegionMean, RegionSD, RegionSDRatio
 from bundle.metrics.uncertainty import ErrorRankCorrelation, ErrorRatio, IntervalCoverage, IntervalWidth
 
-Family = Literal["radiometric", "texture", "geometric", "interval", "error"]
+Family = Literal["radiometric", "texture", "geometric", "interval", "error", "size"]
 Better = Literal["higher", "lower"]
 NOTHING_THERE = "no voxel is there, or the truth is all alike"
 
@@ -113,8 +114,9 @@ def build_metrics(family: Family, **options: Mapping[str, Any]) -> dict[str, Any
         >>> build_metrics("radiometric", ssim={"layout": "folded"})["ssim"].layout
         'folded'
     """
-    if family not in get_args(Family):
-        raise InputError(f'there are no metrics of family "{family}": give one of {", ".join(get_args(Family))}')
+    known = [name for name in get_args(Family) if name != "size"]
+    if family not in known:
+        raise InputError(f'there are no metrics of family "{family}": give one of {", ".join(known)}')
     names = [metric.name for metric in metrics_of(family)]
     unknown = [name for name in options if name not in names]
     if unknown:

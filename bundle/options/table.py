@@ -101,6 +101,7 @@ _ALL = (
     Option("phantom_count", whole(1), "phantoms, where no nodules are given"),
     Option("stride", whole(1), "every how many slices one is observed"),
     Option("offset", whole(0), "the first observed slice"),
+    Option("offsets", one_of("all").or_none(), "sizes at every first slice, to see how much they change by it", "none"),
     Option("axis", whole(0, 2), "along which slices are left out; 2 is axial"),
     Option("slice_average", whole(1), "thin slices that an observed one is the average of"),
     Option("slice_profile", one_of("box", "trapezoid", "bell"), "how an observed slice weighs the thin ones"),

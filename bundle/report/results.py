@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ import nibabel as nib
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.report.tidy import KEY, Summary, read_rows, summarise_rows
+from bundle.report.tidy import CLINICAL, COLUMNS, KEY, Summary, read_rows, summarise_rows
 from bundle.store import mask_name
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
@@ -72,6 +73,7 @@ class StudyResults:
         rows: of ``metrics.csv``.
         texture: rows of ``texture.csv``; none where it is absent.
         uncertainty: rows of ``uncertainty.csv``; none where no method says how far it may be off.
+        clinical: rows of ``clinical.csv``, sizes; none where it is absent.
         failures: rows of ``failures.csv``: nodule_id, method, reason.
         seconds: by (nodule, method).
         study: ``study.json``, empty where it is absent.
@@ -101,6 +103,7 @@ class StudyResults:
         self.seconds = {(row["nodule_id"], row["method"]): float(row["seconds"]) for row in timings}
         self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
         self.uncertainty = self._tidy("uncertainty.csv", "the table of uncertainty", expected=False)
+        self.clinical = self._tidy("clinical.csv", "the table of sizes", expected=False, columns=CLINICAL)
         self.facts = {name: facts for name in self.nodules if (facts := self._facts(name)) is not None}
         self._failed = {(row["nodule_id"], row["method"]) for row in self.failures}
 
@@ -264,14 +267,14 @@ class StudyResults:
             self._note(f"{name} is absent or can't be read: {consequence}")
             return []
 
-    def _tidy(self, name: str, shown: str, expected: bool) -> list[dict[str, Any]]:
+    def _tidy(self, name: str, shown: str, expected: bool, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
         """Rows of a file that a study may be without."""
         if not (self.root / name).exists():
             if expected:
                 self._note(f"{name} is absent: {shown} is left out")
             return []
         try:
-            return read_rows(self.root / name)
+            return read_rows(self.root / name, columns)
         except InputError as fault:
             self._note(f"{shown} is left out: {fault}")
             return []

@@ -19,6 +19,7 @@ import numpy as np
 from bundle.errors import InputError
 
 COLUMNS = ("nodule_id", "method", "slices", "region", "threshold_hu", "metric", "value")
+CLINICAL = ("nodule_id", "method", "reference", "quantity", "unit", "value", "reason")
 KEY = ("method", "slices", "region", "threshold_hu", "metric")
 
 
@@ -147,8 +148,8 @@ def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]], heads: int = 
     )
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Read a tidy file back.
+def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
+    """Read a tidy file back; ``value`` and ``threshold_hu`` as numbers.
 
     Raises:
         InputError: the file is absent, or has other columns.
@@ -156,14 +157,10 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{path} has columns {reader.fieldnames}, expected {','.join(COLUMNS)}")
+            if tuple(reader.fieldnames or ()) != columns:
+                raise InputError(f"{path} has columns {reader.fieldnames}, expected {','.join(columns)}")
             return [
-                row
-                | {
-                    "threshold_hu": float(row["threshold_hu"]) if row["threshold_hu"] else None,
-                    "value": float(row["value"]),
-                }
+                row | {key: float(row[key]) if row[key] else None for key in ("threshold_hu", "value") if key in row}
                 for row in reader
             ]
     except OSError as fault:

@@ -23,7 +23,8 @@ from bundle.errors import InputError
 from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
-from bundle.metrics import Truth
+from bundle.metrics import SizeEvaluator, Truth
+from bundle.metrics.size_evaluator import SUM_OF_AREAS
 from bundle.store import mask_name
 from bundle.transforms import HU_RANGE, Decimate, check_same_place, to_hu, to_unit
 
@@ -75,6 +76,14 @@ class Case:
         thickness = self.item.get("slice_thickness")
         ends = None if self.decimate.average == 1 else (float(self.centres[0]), float(self.centres[-1]))
         return Truth(self.truth_hu, self.mask, self.spacing, self.observed, self.axis, thickness, ends)
+
+    def true_sizes(self, evaluator: SizeEvaluator) -> dict[str, list[dict[str, Any]]]:
+        """Rows of sizes of the truth, and of its observed slices alone; these nan where they are too few."""
+        try:
+            areas = evaluator.areas_rows(self.truth, self.observed_slices())
+        except InputError as fault:
+            areas = evaluator.expected_rows("mask", str(fault))
+        return {"truth": evaluator.truth_rows(self.truth), SUM_OF_AREAS: areas}
 
     def observed_slices(self, seed: int = 0, reveal: bool = False) -> ObservedSlices:
         """The observed slices, decimated axis last, normalised; nothing of the others is in it unless revealed.

@@ -19,7 +19,7 @@ from bundle.data import NoduleSource
 from bundle.errors import InputError, OutputError
 from bundle.inferers import FittedInferer, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.consistency import agreed
-from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.metrics import NoduleEvaluator, SizeEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.progress import Report
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
@@ -31,16 +31,17 @@ log = logging.getLogger("bundle.study.study")
 
 @dataclass
 class Outcome:
-    """What became of one nodule, by method: rows of metrics, of texture and of uncertainty, reason of failure, seconds,
+    """What became of one nodule, by method: rows of metrics, texture, uncertainty, sizes; reason of failure, seconds,
     how it was computed, notes, what was wrong with a stored result that was computed anew.
 
-    The texture has a method more, ``truth``: the CT itself, to compare with. Only methods that say how far they may
-    be off have rows of uncertainty.
+    Texture and sizes have a method more, ``truth``: the CT itself, to compare with; sizes also ``sum_of_areas``. Only
+    methods that say how far they may be off have rows of uncertainty.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    sizes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class NoduleWork:
         seed: of the study.
         reveal: whether methods are shown the unobserved slices; for the published protocol alone.
         uncertainty: measures expected errors, of methods that give them; None: not measured.
+        sizes: measures volumes and diameters; None: not measured.
     """
 
     source: NoduleSource
@@ -91,6 +93,7 @@ class NoduleWork:
     seed: int
     reveal: bool = False
     uncertainty: UncertaintyEvaluator | None = None
+    sizes: SizeEvaluator | None = None
 
     def __call__(self, index: int, report: Report) -> Outcome:
         """Carry one nodule through every method; failures are recorded.
@@ -150,7 +153,7 @@ class NoduleWork:
             raise
         except Exception as fault:
             return self._failed(_reason(fault))
-        outcome.texture["truth"] = truth["texture"]
+        outcome.texture["truth"], outcome.sizes = truth["texture"], dict(truth["sizes"])
         for name, inferer in self.inferers.items():
             result = share.stored[name]
             if result is not None:
@@ -170,14 +173,13 @@ class NoduleWork:
     def fingerprints(self, index: int) -> dict[str, str]:
         """Fingerprint of each stored part of a nodule: ``truth`` and every method."""
         nodule = (__version__, self.source.fingerprint(index), self.crop, self.decimate)
-        wanted = {"truth": fingerprint(*nodule, self.texture)}
+        wanted = {"truth": fingerprint(*nodule, self.texture, self.sizes)}
         for name, inferer in self.inferers.items():
             file = None
             if isinstance(inferer, StoredInferer):
                 file = inferer.identity(self.source.ids[index], self.source.whole_id(index))
-            wanted[name] = fingerprint(
-                *nodule, name, inferer, self.evaluator, self.texture, self.uncertainty, self.seed, self.reveal, file
-            )
+            measured = (self.evaluator, self.texture, self.uncertainty, self.sizes)
+            wanted[name] = fingerprint(*nodule, name, inferer, *measured, self.seed, self.reveal, file)
         return wanted
 
     def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
@@ -186,9 +188,9 @@ class NoduleWork:
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
         if "part_of" in case.item:
             facts["part_of"] = describe(case.item["part_of"])
-        facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist(), "texture": []}
-        if self.texture is not None:
-            facts["texture"] = self.texture.truth_rows(case.truth)
+        facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist()}
+        facts["texture"] = [] if self.texture is None else self.texture.truth_rows(case.truth)
+        facts["sizes"] = {} if self.sizes is None else case.true_sizes(self.sizes)
         with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:
             save_truth(folder, case)
         return facts
@@ -213,6 +215,7 @@ class NoduleWork:
             masks = self.evaluator.masks(case.truth, made.image)
         uncertain = self._uncertainty(case, name, made)
         result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain}
+        result["sizes"] = [] if self.sizes is None else self.sizes.rows(case.truth, made.image, made.mask)
         result |= {"seconds": seconds, "notes": made.notes, "timings": made.timings}
         with self.store.writing(case.nodule_id, name, wanted, result) as folder:
             save_reconstruction(folder, case, made, masks)
@@ -248,7 +251,7 @@ class NoduleWork:
         with contextlib.suppress(Exception):  # a nodule without a fingerprint failed in all methods
             wanted = self.fingerprints(index)
         truth = self.store.read(nodule_id, "truth", wanted.get("truth", ""))
-        outcome.texture["truth"] = truth["texture"] if truth else []
+        outcome.texture["truth"], outcome.sizes = (truth["texture"], dict(truth["sizes"])) if truth else ([], {})
         for name, inferer in self.inferers.items():
             result = self.store.read(nodule_id, name, wanted.get(name, ""))
             if result is None:
@@ -301,16 +304,13 @@ class NoduleWork:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
         measured = self.texture if inferer.kind == "image" else None
         outcome.texture[name] = [] if measured is None else measured.expected_rows()
+        outcome.sizes[name] = [] if self.sizes is None else self.sizes.expected_rows(inferer.kind, reason)
         outcome.failures[name] = reason
 
 
 def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
-    outcome.rows[name] = result["rows"]
-    outcome.texture[name] = result["texture"]
-    outcome.uncertainty[name] = result["uncertainty"]
-    outcome.seconds[name] = result["seconds"]
-    outcome.timings[name] = result["timings"]
-    outcome.notes[name] = result["notes"]
+    for part in ("rows", "texture", "uncertainty", "sizes", "seconds", "timings", "notes"):
+        getattr(outcome, part)[name] = result[part]
 
 
 def _reason(fault: Exception) -> str:

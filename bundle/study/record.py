@@ -94,6 +94,7 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "evaluator": describe(work.evaluator),
         "texture": describe(work.texture),
         "uncertainty": describe(work.uncertainty),
+        "sizes": describe(work.sizes),
         "versions": package_versions(),
     }
 

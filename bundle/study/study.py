@@ -7,9 +7,11 @@ the source and of the methods, so that they do not depend on who computed what w
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from bundle.cluster import Cluster, LocalProcesses, leave_unguarded_import
 from bundle.data import NoduleSource
@@ -18,7 +20,7 @@ from bundle.errors import InputError
 from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods, seconds
-from bundle.metrics import NoduleEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.metrics import NoduleEvaluator, SizeEvaluator, TextureEvaluator, UncertaintyEvaluator
 from bundle.progress import ProgressBars, wrapped_lines
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
@@ -53,6 +55,9 @@ class Study:
         shard: this process's share of the nodules; None: all of them.
         stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
         report: write ``report.html`` at the end, if what it needs is installed; tables are written in any case.
+        sizes: measures volumes and diameters; None: they are not measured.
+        offsets: "all": go through each other first slice too, for the repeatability of sizes; each is a study of its
+            own in ``offsets/<first slice>/``. None: not.
         report_options: of its tables, which methods the others are compared with.
         reveal_unobserved: show methods the unobserved slices; only for the published protocol, whose fit stops by
             them. Never for results of one's own.
@@ -81,6 +86,8 @@ class Study:
         uncertainty: UncertaintyEvaluator | None = None,
         calibration: str | None = None,
         report_options: ReportOptions | None = None,
+        sizes: SizeEvaluator | None = None,
+        offsets: Literal["all"] | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -93,6 +100,8 @@ class Study:
         self.machines = machines or LocalProcesses(device=device)
         self.texture = texture
         self.uncertainty = uncertainty
+        self.sizes = sizes
+        self.offsets = offsets
         self.calibration = calibration
         self.reveal_unobserved = reveal_unobserved
         self.shard = shard
@@ -110,8 +119,24 @@ class Study:
         start = time.perf_counter()
         work = self._work()
         shard = self.shard or Shard()
+        for other in self._other_first_slices(work):
+            print(f"first slice {other.decimate.offset} of {other.decimate.stride}:", flush=True)
+            other.run()
         with self.machines, held(work, shard):
             self._carry_out(work, shard, start)
+
+    def _other_first_slices(self, work: NoduleWork) -> Iterator[Study]:
+        """The same study at the other first slices, before this one, whose report is of all."""
+        if self.offsets is None:
+            return
+        if any(isinstance(inferer, StoredInferer) for inferer in work.inferers.values()):
+            raise InputError("--offsets all wants methods that are run: reconstructions on disk have one first slice")
+        for offset in (k for k in range(self.decimate.stride) if k != self.decimate.offset):
+            other = copy.copy(self)
+            other.decimate = copy.copy(self.decimate)
+            other.decimate.offset = offset
+            other.output_dir, other.offsets, other.report = f"{self.output_dir}/offsets/{offset}", None, False
+            yield other
 
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
         source, methods, store = work.source, list(work.inferers), work.store
@@ -173,7 +198,7 @@ class Study:
         for name, inferer in inferers.items():
             inferer.calibration = calibrations.get(name, inferer.calibration)
         parts = (self.source, self.crop, self.decimate, inferers, self.metrics, self.texture)
-        return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, self.uncertainty)
+        return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, self.uncertainty, self.sizes)
 
 
 def _say(*lines: str) -> None:

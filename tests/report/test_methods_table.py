@@ -194,7 +194,7 @@ def test_where_no_nodule_is_long_enough_the_table_says_so(study):
         ({"reference": "cubik"}, "--reference has 'cubik', which is no method: did you mean 'cubic'"),
         ({"baselines": ["linear", "siren"]}, "--baselines has 'siren'"),
         ({"reference": "morphological"}, "--reference has 'morphological', which is no method"),
-        ({"mask_reference": "cubic"}, "--shape-reference has 'cubic'"),
+        ({"mask_reference": "cubic"}, "--mask-reference has 'cubic'"),
         ({"slices": "all"}, "slices is 'all', expected"),
     ],
 )

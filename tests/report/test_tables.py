@@ -18,6 +18,7 @@ class Outcome:
     seconds: dict = field(default_factory=dict)
     texture: dict = field(default_factory=dict)
     uncertainty: dict = field(default_factory=dict)
+    sizes: dict = field(default_factory=dict)
 
 
 def row(metric, value, slices="unobserved", region="global", threshold=None):

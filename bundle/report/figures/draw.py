@@ -17,6 +17,7 @@ from bundle.report.figures.curves import (
     figure_texture,
     figure_thresholds,
 )
+from bundle.report.figures.first_slice import figure_first_slice
 from bundle.report.figures.slices import (
     COLUMNS,
     figure_along_gap,
@@ -26,6 +27,7 @@ from bundle.report.figures.slices import (
 )
 from bundle.report.figures.style import save
 from bundle.report.figures.uncertainty import figure_reliability
+from bundle.report.first_slices import first_slices
 from bundle.report.results import StudyResults
 from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first
 
@@ -73,6 +75,8 @@ FIGURES = {
     "figure_paired": Plan("Nodule by nodule", figure_paired),
     "figure_learning": Plan("Learning curves", figure_learning, optional=True),
 }
+# drawn only where sizes were measured at several first slices
+FIRST_SLICE_FIGURES = {"figure_first_slice": Plan("Volume and the first slice", figure_first_slice)}
 # drawn only where a method says how far it may be off
 UNCERTAINTY_FIGURES = {
     "figure_reliability": Plan("Are intervals as wide as they should be?", figure_reliability),
@@ -125,6 +129,7 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
     """
     done, left_out = [], []
     wanted = FIGURES | (UNCERTAINTY_FIGURES if results.unsure_methods else {})
+    wanted |= FIRST_SLICE_FIGURES if len(first_slices(results)) > 1 else {}
     for name, plan in counted(wanted.items(), "figures", "figure", delay=2):
         for number, arguments in enumerate(plan.pages(results), start=1):
             made = plan.draw(*arguments)

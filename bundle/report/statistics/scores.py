@@ -163,7 +163,7 @@ def shape_scores(results: StudyResults, nodules: Sequence[str], reference: str, 
     methods = results.mask_methods
     if not methods:
         return []
-    chosen_names([reference], methods, "shape-reference")
+    chosen_names([reference], methods, "mask-reference")
     scores = []
     for method in methods:
         for slices, metric in SHAPE_PLACES:

@@ -1,4 +1,4 @@
-"""The study's files of values: metrics, texture, uncertainty, summaries, failures and timings; figures to print."""
+"""The study's files of values: metrics, texture, uncertainty, sizes, summaries, failures, timings; figures to print."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from bundle.metrics.size_evaluator import SUM_OF_AREAS
 from bundle.metrics.table import metric_of
 from bundle.progress import COLUMNS
 from bundle.report.results import KINDS
 from bundle.report.tables.table import Table
-from bundle.report.tidy import KEY, Summary, summarise_rows, summary_texts, to_csv
+from bundle.report.tidy import CLINICAL, KEY, Summary, summarise_rows, summary_texts, to_csv
+from bundle.report.tidy import COLUMNS as TIDY
 from bundle.store import ResultStore
 
 REGIONS = {"global": "over the field of view", "tumour": "in the tumour"}
@@ -19,11 +21,12 @@ Summaries = Mapping[tuple, Summary]
 
 
 class NoduleOutcome(Protocol):
-    """What the tables need of one nodule: rows, texture, uncertainty, failures and seconds, each by method."""
+    """What the tables need of one nodule: rows, texture, uncertainty, sizes, failures and seconds, each by method."""
 
     rows: dict[str, list[dict[str, Any]]]
     texture: dict[str, list[dict[str, Any]]]
     uncertainty: dict[str, list[dict[str, Any]]]
+    sizes: dict[str, list[dict[str, Any]]]
     failures: dict[str, str]
     seconds: dict[str, float]
 
@@ -56,6 +59,12 @@ def write_tables(
         for row in outcome.texture.get(name, [])
     ]
     uncertainty = uncertainty_rows(outcomes, names)
+    sizes = [
+        {"nodule_id": nodule_id, "method": name, **row}
+        for nodule_id, outcome in outcomes
+        for name in ("truth", SUM_OF_AREAS, *names)
+        for row in outcome.sizes.get(name, [])
+    ]
     failures = [
         {"nodule_id": nodule_id, "method": name, "reason": outcome.failures[name]}
         for nodule_id, outcome in outcomes
@@ -70,10 +79,11 @@ def write_tables(
     ]
     store.write_text("metrics.csv", to_csv(rows))
     store.write_text("texture.csv", to_csv(texture))
-    if uncertainty:
-        store.write_text("uncertainty.csv", to_csv(uncertainty))
-    else:
-        (store.root / "uncertainty.csv").unlink(missing_ok=True)  # of a run with other methods
+    for file, found, columns in (("uncertainty.csv", uncertainty, TIDY), ("clinical.csv", sizes, CLINICAL)):
+        if found:
+            store.write_text(file, to_csv(found, columns))
+        else:
+            (store.root / file).unlink(missing_ok=True)  # of a run with other methods
     store.write_text("failures.csv", to_csv(failures, ("nodule_id", "method", "reason")))
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)
