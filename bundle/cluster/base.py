@@ -45,7 +45,13 @@ class Cluster(ABC):
 
     @abstractmethod
     def run(
-        self, work: Work, pieces: Sequence[int], title: str, died: Death | None = None, cost: Cost | None = None
+        self,
+        work: Work,
+        pieces: Sequence[int],
+        title: str,
+        died: Death | None = None,
+        cost: Cost | None = None,
+        unit: str = "nodule",
     ) -> Iterator[tuple[int, Any]]:
         """Run ``work`` on every piece and yield (piece, result) as they end.
 
@@ -55,6 +61,7 @@ class Cluster(ABC):
             title: of the progress bar.
             died: gives the result of a piece whose process was killed; None: such a death ends everything.
             cost: pieces that take longest are begun first; None: in the order they have.
+            unit: what a piece is.
 
         Raises:
             InputError: the machines can't do the work, or a process died.

@@ -93,13 +93,19 @@ class DaskCluster(Cluster):
             ) from fault
 
     def run(
-        self, work: Work, pieces: Sequence[int], title: str, died: Death | None = None, cost: Cost | None = None
+        self,
+        work: Work,
+        pieces: Sequence[int],
+        title: str,
+        died: Death | None = None,
+        cost: Cost | None = None,
+        unit: str = "nodule",
     ) -> Iterator[tuple[int, Any]]:
         """See :meth:`bundle.cluster.base.Cluster.run`."""
         assert self._client is not None, "a cluster is used as a context"
         if not self.shared_folder and not isinstance(work, Portable):
             raise InputError("this work can't be done without a common folder: leave --shared_folder out")
-        with WorkBar(title, len(pieces), "nodule") as bar:
+        with WorkBar(title, len(pieces), unit) as bar:
             errand = _Errand(self, work, deque(longest_first(pieces, cost)), died)
             with contextlib.closing(errand.results(bar)) as results:
                 for done in results:

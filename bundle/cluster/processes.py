@@ -88,12 +88,18 @@ class LocalProcesses(Cluster):
         return self
 
     def run(
-        self, work: Work, pieces: Sequence[int], title: str, died: Death | None = None, cost: Cost | None = None
+        self,
+        work: Work,
+        pieces: Sequence[int],
+        title: str,
+        died: Death | None = None,
+        cost: Cost | None = None,
+        unit: str = "nodule",
     ) -> Iterator[tuple[int, Any]]:
         """See :meth:`bundle.cluster.base.Cluster.run`."""
         left = deque(longest_first(pieces, cost))
         workers = worker_count(self.workers, len(pieces), self.device)
-        with WorkBar(title, len(pieces), "nodule") as bar:
+        with WorkBar(title, len(pieces), unit) as bar:
             if workers > 1 and (packed := _packed(work)) is not None:
                 with contextlib.closing(_in_processes(packed, left, workers, died, bar)) as results:
                     for done in results:

@@ -52,6 +52,13 @@ def check_options() -> dict[str, Any]:
     return _ended_well(parser, _settle, parser, typed)
 
 
+def config_content() -> dict[str, Any]:
+    """The config that is being read, its options settled: what another process makes the same parts of."""
+    parser = _parsers_at_work()[0]
+    known = parser.ref_resolver.resolved_content
+    return {**parser.get(), **{name: known[name] for name in OPTIONS if name in parser and name in known}}
+
+
 def _ended_well(parser: ConfigParser, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """End the program with one sentence where the user made a mistake, and leave nothing of it."""
     try:

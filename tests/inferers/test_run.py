@@ -81,6 +81,26 @@ def test_every_scan_below_a_folder_has_a_name_of_its_own(mixed, tmp_path):
         find_scans(tmp_path / "bad.zip", ".")
 
 
+@pytest.mark.parametrize("method", ["linear", "prior"])
+def test_scans_are_the_same_on_two_processes(tmp_path, method):
+    (tmp_path / "in").mkdir()
+    for k in range(3):
+        write_image(tmp_path / "in" / f"s{k}.nii.gz", HU[..., : 3 + k] + k, AFFINE)
+    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"nothing")
+    for name, workers in (("one", 1), ("two", 2)):
+        run(tmp_path / name, image=str(tmp_path / "in"), method=method, workers=workers, preview=False)
+    results = sorted(path.name for path in (tmp_path / "one").glob("*.nii.gz"))
+    assert len(results) >= 3
+    for name in results:
+        one, two = (read_image(tmp_path / folder / name)[0] for folder in ("one", "two"))
+        assert np.array_equal(one, two)
+    told = [(tmp_path / name / "failures.csv").read_text(encoding="utf-8") for name in ("one", "two")]
+    assert told[0] == told[1]
+    assert "bad.nii.gz" in told[0]
+    inputs = [[row["input"] for row in rows(tmp_path / name / "results.csv")] for name in ("one", "two")]
+    assert inputs[0] == inputs[1]
+
+
 def test_a_zip_can_write_nowhere_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../escaped.nii", b"x")

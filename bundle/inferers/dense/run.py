@@ -18,6 +18,7 @@ from typing import Any
 
 from monai.data import DataLoader, Dataset
 
+from bundle.cluster import Cluster
 from bundle.data import check_empty_folder
 from bundle.data.dicom.export import SEGMENTATION
 from bundle.data.identity import FileHashes
@@ -26,6 +27,7 @@ from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
 from bundle.files import file_digest, write_text
 from bundle.inferers.dense.batch import batch_of_one
+from bundle.inferers.dense.many import ManyScans
 from bundle.progress import counted
 from bundle.version import __version__
 
@@ -69,7 +71,7 @@ def _state(path: Any, hashes: FileHashes) -> list[Any]:
 
 
 class ScanRun:
-    """Works through scans by a MONAI evaluator, one at a time.
+    """Works through scans by a MONAI evaluator, one at a time, or each on one of several machines.
 
     Args:
         evaluator: infers one batch and saves it; a new data loader is given to it for each scan.
@@ -79,6 +81,8 @@ class ScanRun:
         suffix: ending of the volumes' names.
         dicom_output: folder for DICOM series; of several scans each has a folder of its own in it.
         previews: makes pages of results (:class:`bundle.report.preview.previews.Previews`); None: none are made.
+        machines: that work on several scans, each on one thread; None: this process, on all cores, one after the other.
+        config: content of the config that this is made by, for the machines' processes.
 
     Example:
         >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP
@@ -93,6 +97,8 @@ class ScanRun:
         suffix: str = ".nii.gz",
         dicom_output: str | Path | None = None,
         previews: Any = None,
+        machines: Cluster | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
         evaluator.interrupt_resume_enabled = False  # what failed for one scan is not gone on with for the next
@@ -103,6 +109,8 @@ class ScanRun:
         self.suffix = suffix
         self.dicom_output = None if not dicom_output else Path(dicom_output).expanduser()
         self.previews = previews
+        self.machines = machines
+        self.config = config or {}
 
     def __call__(self, scans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Make every scan dense that has no result yet.
@@ -117,22 +125,24 @@ class ScanRun:
             InputError: the only scan, or each of them, can't be used.
             OutputError: nothing can be written.
         """
-        records, failures = [], []
+        several = len(scans) > 1
         self.hashes.load(self.folder / "inputs.json")
-        for scan in counted(scans, "scans", "scan", least=2):
-            try:
-                records.append(self._one(scan, several=len(scans) > 1))
-            except Exception as fault:
-                mistake = mistake_behind(fault)
-                if isinstance(mistake, OutputError) or (len(scans) == 1 and mistake is not None):
-                    raise mistake from fault
-                if len(scans) == 1:
-                    raise
-                reason = str(mistake) if mistake is not None else f"{type(fault).__name__}: {fault}"
-                log.warning("%s was left out: %s", scan["image"], reason)
-                failures.append({"input": str(scan["image"]), "reason": " ".join(reason.split())})
+        if several and self.machines is not None:
+            work = ManyScans(self.config, scans)
+            with self.machines as machines:
+                pieces = machines.run(work, range(len(scans)), "scans", _lost, work.cost, "scan")
+                found = dict(pieces)
+            made = [found[piece] for piece in range(len(scans))]
+        else:
+            made = [self.attempt(scan, several) for scan in counted(scans, "scans", "scan", least=2)]
+        records = [record for record, _ in made if record is not None]
+        failures = [
+            {"input": str(scan["image"]), "reason": reason}
+            for scan, (record, reason) in zip(scans, made, strict=True)
+            if record is None
+        ]
         if records or failures:
-            self._tables(failures, several=len(scans) > 1)
+            self._tables(failures, several)
             write_text(self.folder / "inputs.json", self.hashes.text())
         if failures and not records:
             raise InputError(
@@ -141,6 +151,25 @@ class ScanRun:
         if failures:
             log.warning("%d of %d scans were left out: see %s", len(failures), len(scans), self.folder / "failures.csv")
         return records
+
+    def attempt(self, scan: Mapping[str, Any], several: bool) -> tuple[dict[str, Any] | None, str]:
+        """The record of one scan; of several, None and the reason where it can't be used.
+
+        Raises:
+            InputError: the only scan can't be used.
+            OutputError: nothing can be written.
+        """
+        try:
+            return self._one(scan, several), ""
+        except Exception as fault:
+            mistake = mistake_behind(fault)
+            if isinstance(mistake, OutputError) or (not several and mistake is not None):
+                raise mistake from fault
+            if not several:
+                raise
+            reason = str(mistake) if mistake is not None else f"{type(fault).__name__}: {fault}"
+            log.warning("%s was left out: %s", scan["image"], reason)
+            return None, " ".join(reason.split())
 
     def _one(self, scan: Mapping[str, Any], several: bool) -> dict[str, Any]:
         """The record of one scan, which is computed if there is none."""
@@ -233,6 +262,10 @@ class ScanRun:
         write_text(self.folder / "failures.csv", _table(("input", "reason"), failures))
         if several and self.previews is not None:
             self.previews.index(self.folder, records, failures)
+
+
+def _lost(piece: int, reason: str) -> tuple[None, str]:
+    return None, reason
 
 
 def _clear(folder: Path) -> None:
