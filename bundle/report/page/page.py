@@ -17,7 +17,7 @@ from bundle.metrics import explain_undefined
 from bundle.report.figures.draw import PAPERS, Drawn
 from bundle.report.figures.views import chosen_nodules
 from bundle.report.options import ReportOptions
-from bundle.report.page.answer import SHAPE, TUMOUR, answers, forests, question
+from bundle.report.page.answer import FIELD, SHAPE, TUMOUR, answers, forests, question
 from bundle.report.page.nodule_pages import page_groups, page_parts, write_nodule_pages
 from bundle.report.page.overview import cohort_table, failures_table, glance_table, seconds_table
 from bundle.report.page.template import template
@@ -90,9 +90,9 @@ def report_html(
 
 def _looked_for(results: StudyResults) -> list[str]:
     """All methods, those first that a reader looks for: the best, the paper's, the best masks."""
-    images, masks = (best_first(results, results.methods, column) for column in (TUMOUR, SHAPE))
+    images, field, masks = (best_first(results, results.methods, column) for column in (TUMOUR, FIELD, SHAPE))
     papers = [name for name in PAPERS if name in results.image_methods]
-    return list(dict.fromkeys([*images[:1], *papers, *masks[:1], *images, *results.methods]))
+    return list(dict.fromkeys([*images[:1], *field[:1], *papers, *masks[:1], *images, *results.methods]))
 
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
