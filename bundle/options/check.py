@@ -17,7 +17,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from bundle.errors import InputError, exit_on_mistake, nearest
-from bundle.options.command import is_monai_bundle, typed_options
+from bundle.options.command import is_monai_bundle, stray_words, typed_options
 from bundle.options.kinds import Kind, is_nothing
 from bundle.options.table import OPTIONS
 
@@ -160,6 +160,9 @@ def _reads(kind: Kind, value: Any) -> bool:
 def _settle(parser: ConfigParser, typed: Mapping[str, str]) -> dict[str, Any]:
     config: Mapping[str, Any] = parser.get()
     check_names(config, typed)
+    for word in stray_words() if typed else ():
+        if word not in config:  # MONAI takes one for what to run
+            raise InputError(f"{word!r} belongs to no option: put a value that has spaces in it in quotes")
     resolved = parser.ref_resolver.resolved_content
     names = [name for name in OPTIONS if name in config]
     # expressions and references last: they look at the values of the others

@@ -41,6 +41,21 @@ def typed_options(arguments: Sequence[str] | None = None) -> dict[str, str]:
     return typed
 
 
+def stray_words(arguments: Sequence[str] | None = None) -> list[str]:
+    """What was typed and is neither an option nor the value of one, after ``python -m monai.bundle run``.
+
+    Example:
+        >>> stray_words(["/lib/monai/bundle/__main__.py", "run", "--image", "my", "scan.nii", "--limit=3"])
+        ['scan.nii']
+    """
+    words = list(sys.argv if arguments is None else arguments)
+    if not is_monai_bundle(words):
+        return []
+    before = ["--x=", *words[2:]]
+    taken = [_is_flag(flag) and "=" not in flag for flag in before]
+    return [word for word, value in zip(words[2:], taken, strict=False) if not value and not _is_flag(word)]
+
+
 def command_line(arguments: Sequence[str]) -> str:
     """The command as a shell takes it: ``python -m monai.bundle`` for that module's ``__main__.py``.
 

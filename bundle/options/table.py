@@ -114,7 +114,9 @@ _ALL = (
     Option("center_unit", one_of("mm", "voxel"), "of the center: RAS mm, or voxels of the file"),
     Option("size_mm", numbers(3, above=0, single=True), "mm, sides of the box around the center; one, or `[x,y,z]`"),
     Option("positions", either(numbers(), PATH).or_none(), "mm of an image file's slices, or a JSON of them", "even"),
-    Option("slice_spacing", number(0.01, unit="mm").or_none(), "mm between the new slices", "that of pixels"),
+    Option(
+        "slice_spacing", number(0.01, unit="mm", below=1e3).or_none(), "mm between the new slices", "that of pixels"
+    ),
     Option("thickness_mm", number(0, unit="mm").or_none(), "of the slices, which are averages", "as DICOM says, or 0"),
     Option("profile_mm", number(0, unit="mm").or_none(), "`siren`: the slices average over so many mm", "none"),
     Option("tile", whole(1), "voxels in x and y that are worked on at a time"),

@@ -1,5 +1,7 @@
 """A dense volume of a thick one: where the new slices lie, what is in them, tiles, observed slices unchanged."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ from bundle.inferers import (
     SignedDistanceInferer,
     signed_distance,
 )
-from bundle.inferers.dense.grid import dense_targets
+from bundle.inferers.dense.grid import checked_thickness, dense_targets
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.networks import Siren
 from bundle.profile import block_average
@@ -285,3 +287,9 @@ def test_each_nodule_of_a_label_map_is_carried_by_itself():
         volume[0, 1] = torch.from_numpy(one)
         alone[dense(volume, SignedDistanceInferer())[0, 0].numpy() > 0] = label
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("thickness", [-1, math.nan, math.inf, 1e9, "5", True])
+def test_a_thickness_that_no_slice_has_is_refused(thickness):
+    with pytest.raises(InputError, match=r"mm thick, expected 0 to 100 mm: give --thickness_mm"):
+        checked_thickness(thickness)

@@ -191,6 +191,18 @@ def test_the_command_line_is_of_the_config_that_it_names_and_no_other(config, tm
     assert list(sees.values())[:2] == ["/inner", "7"]
 
 
+def test_a_path_with_a_space_that_was_not_quoted_is_told(config):
+    assert "'scan.nii' belongs to no option" in refused_any(config, "--datalist", "my", "scan.nii", "--limit", "3")
+    assert "'linear' belongs to no option" in refused_any(config, "linear")
+    assert typed(config, "--limit=3", "--datalist", "my scan.nii")["datalist"] == "my scan.nii"
+
+
+def refused_any(config, *words):
+    with pytest.raises(SystemExit) as stop:
+        typed(config, *words)
+    return stop.value.code
+
+
 def test_a_refused_run_leaves_nothing_of_its_tracking_either(config, tmp_path):
     out = tmp_path / "out"
     refused(config, "--tracking", "mlflow", "--output_dir", str(out), "--stride", "0")

@@ -7,6 +7,8 @@ import numpy as np
 from bundle.errors import InputError
 from bundle.slices import SAME_PLANE_MM, observed_index
 
+MOST_THICK_MM = 100.0  # more is a damaged header
+
 
 def dense_targets(positions: np.ndarray, slice_spacing: float) -> np.ndarray:
     """Places of new slices: from the first observed one, not beyond the last.
@@ -38,12 +40,16 @@ def checked_thickness(thickness_mm: object) -> float:
     """A thickness of slices as a number of mm.
 
     Raises:
-        InputError: no number from 0 up.
+        InputError: no number from 0 to ``MOST_THICK_MM``.
 
     Example:
         >>> checked_thickness(5)
         5.0
     """
-    if isinstance(thickness_mm, bool) or not isinstance(thickness_mm, int | float) or not 0 <= thickness_mm < np.inf:
-        raise InputError(f"thickness_mm is {thickness_mm!r}, expected mm, 0 or more")
-    return float(thickness_mm)
+    number = isinstance(thickness_mm, int | float) and not isinstance(thickness_mm, bool)
+    thickness = float(thickness_mm) if number else np.nan  # type: ignore[arg-type]
+    if not 0 <= thickness <= MOST_THICK_MM:
+        raise InputError(
+            f"the slices are {thickness_mm!r} mm thick, expected 0 to {MOST_THICK_MM:g} mm: give --thickness_mm"
+        )
+    return thickness
