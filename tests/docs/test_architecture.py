@@ -43,3 +43,11 @@ def test_no_import_runs_upwards():
             continue
         above = {name for name in imported(path) if FLOORS.index(name) > FLOORS.index(room)}
         assert not above, f"{path} imports from {above}"
+
+
+def test_every_room_has_a_page_of_its_docstrings_and_every_page_a_place_in_the_site():
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md")}
+    index = pages.pop("index")
+    shown = set(re.findall(r"automodule:: bundle\.(\w+)", "".join(pages.values())))
+    assert {p.parent.name for p in (ROOT / "bundle").glob("*/__init__.py")} <= shown
+    assert all(f"\n{name}\n" in index for name in pages)
