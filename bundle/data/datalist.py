@@ -22,6 +22,7 @@ from bundle.data.identity import check_ids
 from bundle.data.intensity import check_hu, padding_of
 from bundle.data.masks import labels_of
 from bundle.data.nodule import make_item
+from bundle.data.notes import add_notes
 from bundle.data.several import only
 from bundle.errors import InputError
 from bundle.transforms.grid import check_place
@@ -193,18 +194,18 @@ class LoadNiftiNodule(Transform):
                 than a tenth of a voxel in place; voxels are nan or no HU; the mask is empty or none.
         """
         image_path, label_path = Path(data["image"]), Path(data["label"])
-        image, affine, _ = read_image(image_path, "nodule's image")
-        drawn, label_affine, _ = read_image(label_path, "nodule's mask")
+        image, affine, notes = read_image(image_path, "nodule's image")
+        drawn, label_affine, of_mask = read_image(label_path, "nodule's mask")
         if np.isfinite(image).all():  # else make_item counts what is not
             check_hu(image, str(image_path), padding_of(image))
-        label, _ = labels_of(drawn, str(label_path))
+        label, _ = labels_of(drawn, str(label_path))  # what it notes was told by the source
         label, label_affine = _in_order_of(affine, label, label_affine)
         if image.shape != label.shape:
             raise InputError(
                 f"{label_path} has shape {label.shape} and its image {image.shape}: expected one grid, "
                 "resample one onto the other"
             )
-        check_place(affine, label_affine, image.shape, str(label_path), image_path.name)
+        off = check_place(affine, label_affine, image.shape, str(label_path), image_path.name)
         place = data.get("part_of")
         if place:
             label, size = only(label, affine, place, str(label_path))
@@ -219,4 +220,5 @@ class LoadNiftiNodule(Transform):
             ratings=data.get("ratings"),
             diameter_mm=data.get("diameter_mm"),
         )
+        add_notes(item["image"], [*notes, *of_mask, *([off] if off else [])])
         return {**item, "part_of": place} if place else item

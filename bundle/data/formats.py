@@ -20,6 +20,8 @@ from bundle.files import write_whole
 NIFTI = (".nii.gz", ".nii")
 OTHERS = (".mha", ".mhd", ".nrrd", ".nhdr")
 SUFFIXES = NIFTI + OTHERS
+# of NRRD, those that ITK knows
+_SPACES = "(left|right)-(anterior|posterior)-superior|[lr][ap]s"
 # gzip makes zeros smaller by no more than this
 _LARGEST_RATIO = 1032
 
@@ -85,8 +87,9 @@ def _read_by_itk(path: Path, what: str) -> StoredImage:
     units = re.search(r"^space units\s*:(.*)$", head, re.M)
     if units and set(re.findall(r'"([^"]*)"', units[1])) - {"mm", ""}:
         raise InputError(f"{path} is in{units[1]}, expected mm: save it in mm")
-    if not meta_image and not re.search(r"^space\s*:", head, re.M):
-        notes.append("the file names no space: its axes are taken to the left, to the back and upwards")
+    space = re.search(r"^TransformMatrix\s*=" if meta_image else rf"^space\s*:\s*({_SPACES})\s*$", head, re.M | re.I)
+    if not space:
+        notes.append("the file does not say how it lies in the body: its axes are taken to the left, back and upwards")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     try:

@@ -133,6 +133,8 @@ def _affine(path: Path, header: Any, qform: np.ndarray, shape: tuple[int, ...], 
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM:
         raise InputError(f"{path} has unit {unit} of space (xyzt_units), expected mm: save it in mm")
+    if unit == 0:
+        notes.append("the header names no unit of length: taken as mm")
     if unit in _UNITS:
         notes.append(f"the header is in {_UNITS[unit]}s: converted to mm")
     pixdim = np.array(header["pixdim"][1:4], dtype=float)

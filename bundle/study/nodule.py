@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bundle.data import NoduleSource
+from bundle.data.notes import notes_of
 from bundle.errors import InputError, OutputError
 from bundle.inferers import FittedInferer, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.consistency import agreed
@@ -153,7 +154,7 @@ class NoduleWork:
             raise
         except Exception as fault:
             return self._failed(_reason(fault))
-        outcome.texture["truth"], outcome.sizes = truth["texture"], dict(truth["sizes"])
+        _take_truth(outcome, truth)
         for name, inferer in self.inferers.items():
             result = share.stored[name]
             if result is not None:
@@ -186,6 +187,7 @@ class NoduleWork:
         assert case is not None
         facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
+        facts["notes"] = notes_of(case.item.get("image"))
         if "part_of" in case.item:
             facts["part_of"] = describe(case.item["part_of"])
         facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist()}
@@ -227,10 +229,8 @@ class NoduleWork:
             return []
         calibration = self.inferers[name].calibration
         if calibration is None:
-            made.notes.append(
-                f"{name} expects errors, but has no calibration: its intervals are not measured; make it by "
-                "configs/calibrate.json"
-            )
+            told = "expects errors, but has no calibration: no intervals are measured; configs/calibrate.json makes it"
+            made.notes.append(f"{name} {told}")
         intervals = None if calibration is None else calibration.intervals
         return self.uncertainty.rows(case.truth, made.image, made.error, intervals)
 
@@ -250,8 +250,7 @@ class NoduleWork:
         wanted: dict[str, str] = {}
         with contextlib.suppress(Exception):  # a nodule without a fingerprint failed in all methods
             wanted = self.fingerprints(index)
-        truth = self.store.read(nodule_id, "truth", wanted.get("truth", ""))
-        outcome.texture["truth"], outcome.sizes = (truth["texture"], dict(truth["sizes"])) if truth else ([], {})
+        _take_truth(outcome, self.store.read(nodule_id, "truth", wanted.get("truth", "")) or {})
         for name, inferer in self.inferers.items():
             result = self.store.read(nodule_id, name, wanted.get(name, ""))
             if result is None:
@@ -306,6 +305,11 @@ class NoduleWork:
         outcome.texture[name] = [] if measured is None else measured.expected_rows()
         outcome.sizes[name] = [] if self.sizes is None else self.sizes.expected_rows(inferer.kind, reason)
         outcome.failures[name] = reason
+
+
+def _take_truth(outcome: Outcome, truth: Mapping[str, Any]) -> None:
+    outcome.texture["truth"], outcome.notes["truth"] = truth.get("texture", []), truth.get("notes", [])
+    outcome.sizes = dict(truth.get("sizes", {}))
 
 
 def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:

@@ -64,7 +64,7 @@ def doubt_lines(outcomes: Iterable[tuple[str, Outcome]], methods: Sequence[str])
 
     Args:
         outcomes: (nodule id, what became of it).
-        methods: that are looked at.
+        methods: that are looked at; ``truth`` is the CT itself.
 
     Example:
         >>> doubt_lines([("n0", Outcome(notes={"ours": ["it looks flipped"]})), ("n1", Outcome())], ["ours"])
@@ -72,11 +72,12 @@ def doubt_lines(outcomes: Iterable[tuple[str, Outcome]], methods: Sequence[str])
     """
     ordered, lines = list(outcomes), []
     for name in methods:
+        title = "the CT" if name == "truth" else name
         failed = [f"{nodule}: {outcome.failures[name]}" for nodule, outcome in ordered if name in outcome.failures]
         noted = [f"{nodule}: {note}" for nodule, outcome in ordered for note in outcome.notes.get(name, [])[:1]]
         for words, found in (("failed", failed), ("note", noted)):
             if found:
-                lines.append(f"{name}, {words} on {len(found)} nodules: {found[0]}{' ...' if len(found) > 1 else ''}")
+                lines.append(f"{title}, {words} on {len(found)} nodules: {found[0]}{' ...' if len(found) > 1 else ''}")
     return lines
 
 

@@ -161,7 +161,7 @@ class Study:
         _say(*engine_lines(outcomes.values(), methods))
         _say(_write_report(store.root, self.report_options, self.report))
         stored = [name for name, inferer in work.inferers.items() if isinstance(inferer, StoredInferer)]
-        _say(*damage_lines(ordered), *doubt_lines(ordered, stored))
+        _say(*damage_lines(ordered), *doubt_lines(ordered, ["truth", *stored]))
         _say(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
         if not any(len(o.failures) < len(methods) for o in outcomes.values()):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")

@@ -79,6 +79,29 @@ def test_meta_images_that_say_too_little_or_too_much(tmp_path: Path, header: str
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "line", "changed"),
+    [
+        (".mha", b"TransformMatrix", None),
+        (".nrrd", b"space: left-posterior-superior", b"space: scanner-xyz"),
+        (".nrrd", b"space: left-posterior-superior", b"space: 3D-right-handed"),
+        (".nrrd", b"space: left-posterior-superior", b"space dimension: 3"),
+    ],
+)
+def test_a_file_that_does_not_say_how_it_lies_is_noted_and_placed_as_itk_does(tmp_path: Path, suffix, line, changed):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, HU, AFFINE)
+    assert read_image(path).notes == []
+    raw = path.read_bytes()
+    end = raw.index(b"\n", raw.index(line))
+    path.write_bytes(raw[: raw.index(line)] + (changed or b"Comment = x") + raw[end:])
+    _, affine, notes = read_image(path)
+    assert len(notes) == 1
+    assert "does not say how it lies" in notes[0]
+    place = np.array(sitk.ReadImage(str(path)).TransformIndexToPhysicalPoint((3, 4, 5)))
+    np.testing.assert_allclose((affine @ [3, 4, 5, 1])[:3], place * [-1, -1, 1], atol=1e-4)
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path):
     (tmp_path / "a.tif").write_bytes(b"x")
     with pytest.raises(InputError, match=r"of no known format: .*\.nrrd"):

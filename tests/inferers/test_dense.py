@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
+from bundle.data.notes import notes_of
 from bundle.engines import FitOptions
 from bundle.errors import InputError
 from bundle.inferers import (
@@ -73,6 +74,25 @@ def test_tiles_cover_the_plane_and_their_weights_sum_to_one(shape, tile, overlap
         blend.add(part, np.ones((part[0].stop - part[0].start, part[1].stop - part[1].start, 1), np.float32))
     assert covered.min() >= 1
     np.testing.assert_allclose(blend.volume, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "step", "thickness", "words"),
+    [
+        ((0.7, 0.7, 2.5), 0.7, 2.5, []),
+        ((0.7, 0.7, 1.0), 0.7, None, []),
+        ((0.7, 0.7, 2.5), 0.7, None, ["not known: taken as planes"]),
+        ((0.7, 0.7, 2.5), 2.6, 0.0, ["farther than those of the scan (2.5 mm): the result is coarser"]),
+        ((0.7, 2.5, 0.7), 0.7, 0.0, ["seem not to be axial"]),
+        ((0.7, 0.7, 2.5), 0.7, 10.0, ["10 mm thick and 2.5 mm apart"]),
+    ],
+)
+def test_what_is_odd_about_the_slices_is_a_note_of_the_result(spacing, step, thickness, words):
+    made = dense(thick_volume((4, 4, 6), spacing), LinearInferer(), slice_spacing=step, thickness_mm=thickness)
+    notes = notes_of(made)
+    assert len(notes) == len(words)
+    for note, word in zip(notes, words, strict=True):
+        assert word in note
 
 
 def test_uneven_positions_are_honoured():

@@ -28,6 +28,22 @@ def run_command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **kwargs)
 
 
+def test_what_is_odd_about_a_nodules_files_is_told_also_when_it_is_resumed(nodule_folder, tmp_path, capsys):
+    folder, out = nodule_folder(2), tmp_path / "out"
+    for path in folder.glob("*.nii.gz"):
+        image = nib.load(path)
+        affine = np.diag([1000.0, 1000, 1000, 1]) @ image.affine if "n1_image" in path.name else image.affine
+        made = nib.Nifti1Image(np.asarray(image.dataobj), affine)
+        made.header.set_xyzt_units("micron" if "n1_image" in path.name else "mm")
+        nib.save(made, path)
+    for _ in range(2):
+        make_study(folder, out, ["linear"]).run()
+        said = " ".join(capsys.readouterr().out.split())
+        assert "the CT, note on 1 nodules: n1: the header is in microns: converted to mm" in said
+    kept = json.loads((out / "nodules" / "n1" / "truth" / "result.json").read_text(encoding="utf-8"))
+    assert "the header is in microns: converted to mm" in json.dumps(kept)
+
+
 def test_files_and_columns(nodule_folder, tmp_path):
     out = tmp_path / "out"
     make_study(nodule_folder(2), out, [*QUICK, "siren"], epochs=2).run()

@@ -96,7 +96,7 @@ def check_kind(slices: Sequence[SliceHeader], where: str) -> list[str]:
     """Refuse images that are no slices of a CT, by ImageType.
 
     Returns:
-        a note where the HU are virtual ones.
+        a note where the HU are virtual ones, and where they were compressed with loss.
 
     Raises:
         InputError: a localizer, a projection, a map of something else than HU.
@@ -116,6 +116,8 @@ def check_kind(slices: Sequence[SliceHeader], where: str) -> list[str]:
                 )
         if found := next((kind for kind in kinds if kind in _VIRTUAL or kind.startswith("MONO_")), None):
             notes.append(f"ImageType has {found}: HU of a virtual energy or material, not of a plain scan")
+    if lossy := sum(header.lossy for header in slices):
+        notes.append(f"{lossy} of {len(slices)} slices were compressed with loss, which changed their HU")
     return sorted(set(notes))
 
 

@@ -68,6 +68,7 @@ _TAGS = (
     "RescaleIntercept",
     "RescaleType",
     "ModalityLUTSequence",
+    "LossyImageCompression",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -92,6 +93,7 @@ class SliceHeader:
         passes: the tags of ``PASS_TAGS`` that it has, as text.
         rescale: RescaleSlope, RescaleIntercept and RescaleType as text; "" where absent or empty.
         lut: whether a modality LUT takes the place of slope and intercept.
+        lossy: whether pixels were once compressed with loss.
         sop_uid: SOPInstanceUID; "" where absent.
         sop_class: SOPClassUID.
     """
@@ -108,6 +110,7 @@ class SliceHeader:
     passes: tuple[tuple[str, str], ...] = ()
     rescale: tuple[str, str, str] = ("1", "0", "")
     lut: bool = False
+    lossy: bool = False
     sop_uid: str = ""
     sop_class: str = CTImageStorage
 
@@ -279,6 +282,7 @@ def _image(path: Path, frame: int | None, header: Dataset, own: dict[str, Any], 
         passes=tuple((name, value) for name, value in passes.items() if value),
         rescale=(slope, intercept, unit),
         lut=bool(header.get("ModalityLUTSequence")),
+        lossy=said("LossyImageCompression") == "01",
         sop_uid=_text(header.get("SOPInstanceUID")),
         sop_class=_text(header.get("SOPClassUID")) or CTImageStorage,
     )

@@ -22,6 +22,7 @@ from bundle.data.dicom.search import find_series
 from bundle.data.lidc.annotations import LidcCluster, candidate_series, consensus_mask, lidc_clusters
 from bundle.data.lidc.segments import find_segments, segments_consensus
 from bundle.data.nodule import make_item
+from bundle.data.notes import add_notes
 from bundle.errors import InputError
 
 # readers' contours of neighbouring nodules, merged into one cluster of seven: not a nodule
@@ -231,7 +232,7 @@ class LoadLidcNodule(Transform):
         label[tuple(slice(a, a + n) for a, n in zip(start - low, mask.shape, strict=True))] = mask
         affine = geometry.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ low
-        return make_item(
+        item = make_item(
             voxels.volume[low[0] : high[0], low[1] : high[1]],
             label,
             affine,
@@ -241,3 +242,5 @@ class LoadLidcNodule(Transform):
             ratings=cluster.ratings,
             diameter_mm=cluster.diameter_mm,
         )
+        add_notes(item["image"], voxels.notes)
+        return item

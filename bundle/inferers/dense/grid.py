@@ -8,6 +8,9 @@ from bundle.errors import InputError
 from bundle.slices import SAME_PLANE_MM, observed_index
 
 MOST_THICK_MM = 100.0  # more is a damaged header
+# from here on the average over a slice's thickness is seen
+_THICK_MM = 2.0
+_OVERLAP = 3.0  # gaps that a slice is thick; scanners make 1 to 2
 
 
 def dense_targets(positions: np.ndarray, slice_spacing: float) -> np.ndarray:
@@ -34,6 +37,38 @@ def dense_targets(positions: np.ndarray, slice_spacing: float) -> np.ndarray:
     targets = positions[0] + np.arange(count) * float(slice_spacing)
     index = observed_index(positions, targets)
     return np.where(index >= 0, positions[index], targets)
+
+
+def grid_notes(spacing: np.ndarray, positions: np.ndarray, step: float, thickness_mm: float, known: bool) -> list[str]:
+    """What is odd about where slices lie and were asked for, a sentence each.
+
+    Args:
+        spacing: (3,) mm between voxels.
+        positions: (K,) mm of the observed slices.
+        step: mm between the new slices.
+        thickness_mm: of the observed slices.
+        known: whether anything told it.
+
+    Example:
+        >>> grid_notes(np.ones(3), np.arange(3.0), 2.0, 0.0, True)
+        ['new slices are 2 mm apart, farther than those of the scan (1 mm): the result is coarser']
+    """
+    gap = float(np.median(np.diff(positions)))
+    notes = []
+    if step > gap * 1.001:
+        notes.append(
+            f"new slices are {step:.4g} mm apart, farther than those of the scan ({gap:.4g} mm): the result is coarser"
+        )
+    if spacing[:2].max() > 1.5 * max(gap, spacing[:2].min()):
+        notes.append(
+            f"voxels are {spacing[0]:.3g} x {spacing[1]:.3g} mm in plane and {gap:.3g} mm along z, so that the scan's "
+            "slices seem not to be axial: new ones are made along z alone"
+        )
+    if not known and gap >= _THICK_MM:
+        notes.append("how thick the slices are is not known: taken as planes; --thickness_mm says it")
+    if thickness_mm > _OVERLAP * gap:
+        notes.append(f"slices are {thickness_mm:g} mm thick and {gap:.3g} mm apart: each counts in many others")
+    return notes
 
 
 def checked_thickness(thickness_mm: object) -> float:

@@ -30,7 +30,7 @@ from bundle.inferers.calibration.intervals import read_calibrations
 from bundle.inferers.consistency import agreed
 from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
-from bundle.inferers.dense.grid import checked_thickness, dense_targets
+from bundle.inferers.dense.grid import checked_thickness, dense_targets, grid_notes
 from bundle.inferers.dense.range import filled, outside_window
 from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
@@ -138,7 +138,6 @@ class DenseInferer(Inferer):
                 "expected a MetaTensor (B, 1, X, Y, K), whose affine says where the slices are"
             )
         results = [self._one(item_of(inputs, i), network) for i in range(len(inputs))]
-        affines = [result.affine for result in results]
         if len({tuple(r.shape) for r in results}) > 1:
             raise InputError("volumes of different spacing can't be one batch: use a batch size of 1")
         batched = inputs.affine.ndim == 3
@@ -146,7 +145,7 @@ class DenseInferer(Inferer):
         out = MetaTensor(
             # of one volume no copy, which would be as large as all else together
             results[0].as_tensor()[None] if len(results) == 1 else torch.stack([r.as_tensor() for r in results]),
-            affine=torch.stack(affines) if batched else affines[0],
+            affine=torch.stack([r.affine for r in results]) if batched else results[0].affine,
             meta={k: v for k, v in meta.items() if k != "affine"},
         )
         out.is_batch = batched
@@ -171,21 +170,17 @@ class DenseInferer(Inferer):
         step = float(spacing[0]) if self.slice_spacing is None else self.slice_spacing
         positions = slice_positions(volume)
         targets = dense_targets(positions, step)
-        thickness = volume.meta.get("slice_thickness", 0.0) if self.thickness_mm is None else self.thickness_mm
+        told = volume.meta.get("slice_thickness") or None if self.thickness_mm is None else self.thickness_mm
         template = ObservedSlices(
             None, None, positions, targets, (float(spacing[0]), float(spacing[1])), self.seed,
-            thickness_mm=checked_thickness(thickness), profile=self.slice_profile,
+            thickness_mm=checked_thickness(0.0 if told is None else told), profile=self.slice_profile,
         )  # fmt: skip
         self.notes = []
         name, method = self._chosen(template)
-        log.info(
-            "%s: %d slices %s mm apart to %d at %.4g mm",
-            name,
-            len(positions),
-            gaps_in_words(positions),
-            len(targets),
-            step,
-        )
+        if method.kind == "image":
+            self._note(grid_notes(spacing, positions, step, template.thickness_mm, told is not None))
+        gaps = gaps_in_words(positions)
+        log.info("%s: %d slices %s mm apart to %d at %.4g mm", name, len(positions), gaps, len(targets), step)
         data = volume.as_tensor().detach().cpu().numpy()
         if method.kind == "mask" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
@@ -201,12 +196,11 @@ class DenseInferer(Inferer):
             dense, error = self._tiled(data[0], template, method, name, network, padding)
             if not self.keep_observed:
                 without_seams(dense, observed_index(positions, targets) >= 0)
-            _finish(dense, data[0], kept, nearest_weights(positions, targets).argmax(axis=1), padding)
+            _finish(dense, data[0], kept, template, padding)
             if error is not None:
                 error *= HU_RANGE
                 error[..., kept >= 0] = 0
-        new = affine.copy()
-        new[:3, 2] *= step / spacing[2]
+        new = affine * [1, 1, step / spacing[2], 1]
         meta = {
             "method": name,
             "content": "hu" if method.kind == "image" else "mask",
@@ -238,14 +232,13 @@ class DenseInferer(Inferer):
     def _image(self, hu: np.ndarray, template: ObservedSlices, kept: np.ndarray, padding: float | None) -> np.ndarray:
         """The brightness under a mask, (X, Y, Z) HU, by PCHIP."""
         image, _ = self._tiled(hu, template, PchipInferer(), "pchip", None, padding)
-        _finish(image, hu, kept, nearest_weights(template.positions, template.targets).argmax(axis=1), padding)
+        _finish(image, hu, kept, template, padding)
         return image
 
     def _note(self, notes: Sequence[str]) -> None:
-        for note in notes:
-            if note not in self.notes:
-                self.notes.append(note)
-                log.info(note)
+        for note in [note for note in notes if note not in self.notes]:
+            self.notes.append(note)
+            log.info(note)
 
     def _tiled(
         self,
@@ -308,7 +301,7 @@ def _within(told: Progress, tile: int, tiles: int, done: float, total: float, wo
 
 
 def _finish(
-    dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, nearest: np.ndarray, padding: float | None
+    dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, places: ObservedSlices, padding: float | None
 ) -> None:
     """To HU in place, a row at a time, as the volume lies in memory.
 
@@ -316,10 +309,10 @@ def _finish(
         dense: (X, Y, Z) intensities.
         observed: (X, Y, K) HU.
         kept: (Z,) index of the observed slice that is taken as it was, or -1.
-        nearest: (Z,) index of the one whose padding a new slice has.
+        places: of both; a new slice has the padding of the nearest.
         padding: its value; None for none.
     """
-    seen = kept >= 0
+    seen, nearest = kept >= 0, nearest_weights(places.positions, places.targets).argmax(axis=1)
     for row, hu in zip(dense, observed, strict=True):
         row[...] = to_hu(row)
         row[:, seen] = hu[:, kept[seen]]
