@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -72,7 +72,7 @@ class Previews:
         from bundle.report.preview.planes import WINDOWS, Dense, shown
 
         dense, step, error = _stored(folder, name, record) if pred is None else _handed(pred)
-        volume = Dense(image, dense, record["nodules"] is not None, step, error)
+        volume = Dense(cast(MetaTensor, image.cpu()), dense, record["nodules"] is not None, step, error)
         lines, (first, second) = _lines(record, volume), WINDOWS
         seen = shown(volume, first)
         page = template("preview.html.j2").render(
@@ -116,7 +116,7 @@ class Previews:
 
 def _handed(pred: MetaTensor) -> tuple[np.ndarray, float, np.ndarray | None]:
     error = pred.meta.get("expected_error")
-    return pred.as_tensor()[0].numpy(), _step(pred.affine), None if error is None else np.asarray(error)
+    return pred.as_tensor()[0].cpu().numpy(), _step(pred.affine), None if error is None else np.asarray(error)
 
 
 def _stored(folder: Path, name: str, record: Mapping[str, Any]) -> tuple[np.ndarray, float, np.ndarray | None]:
