@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -72,6 +73,8 @@ def exit_on_mistake(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without the sign must not end a run
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_mistake)
     try:
         with stoppable("stopped: what was finished is kept, give the same command again to go on"):
             return run(*args, **kwargs)
@@ -80,6 +83,12 @@ def exit_on_mistake(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if mistake is None:
             raise
         raise SystemExit(f"error: {mistake}") from None
+
+
+def _is_no_mistake(record: logging.LogRecord) -> bool:
+    """Whether a record of the log is to be seen: MONAI's handlers log a mistake with its traceback, and raise it."""
+    fault = record.exc_info[1] if record.exc_info else None
+    return fault is None or mistake_behind(fault) is None
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def stoppable(told: str) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal caught
         caught = signal.Signals(number)
+        logging.disable(logging.CRITICAL)  # MONAI's and Ignite's handlers would log it with a traceback
         raise KeyboardInterrupt
 
     mine = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
@@ -45,6 +47,7 @@ def stoppable(told: str) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+        logging.disable(logging.NOTSET)
 
 
 def _leave(status: int) -> None:
