@@ -1,6 +1,7 @@
 """The table of options against the configs that have them, and the page that describes them."""
 
 import json
+import re
 
 import pytest
 from helpers.nodules import ROOT
@@ -48,3 +49,11 @@ def test_the_page_of_options_has_the_table():
     own = {n: {key: CONFIGS[n][key] for key in CONFIGS[n].keys() - CONFIGS["study"].keys()} for n in OVERLAYS}
     table = options_table({**CONFIGS, **own, "evaluate": CONFIGS["evaluate"]})
     assert table in text, f"put this into docs/options.md:\n{table}"
+
+
+def test_the_guide_to_dense_volumes_names_options_and_does_not_list_them_again():
+    text = (ROOT / "docs" / "dense_volume.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`--(\w+)", text))
+    assert named <= OPTIONS.keys() & CONFIGS["inference"].keys()
+    assert named >= {"image", "mask", "center", "method", "slice_spacing", "thickness_mm", "dicom_output", "tile"}
+    assert "| `--" not in text
