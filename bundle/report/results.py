@@ -175,13 +175,9 @@ class StudyResults:
 
     @cached_property
     def tumour_mm3(self) -> dict[str, float]:
-        """Volume of the mask of each nodule that can be shown, mm3."""
-        found = {}
-        for name, facts in self.facts.items():
-            mask = self.truth_mask(name)
-            if mask is not None and self.truth_hu(name) is not None:
-                found[name] = float(mask.sum() * np.prod(facts.spacing))
-        return found
+        """Volume of each nodule's mask that can be read, mm3."""
+        masks = ((name, facts, self.truth_mask(name)) for name, facts in self.facts.items())
+        return {name: float(mask.sum() * np.prod(facts.spacing)) for name, facts, mask in masks if mask is not None}
 
     @cached_property
     def failed_methods(self) -> dict[str, list[dict[str, str]]]:

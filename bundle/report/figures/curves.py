@@ -20,13 +20,15 @@ from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, values_at
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
+MOST_CURVES = 200  # that a mean is of, about: a figure gains nothing from more
 LINE_HEIGHT, TICK_WIDTH = 0.165, 22  # of labels: inches, characters
 
 
 def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | None:
     """Figure 3: density of HU in the mask and radial power spectrum, on the unobserved axial slices.
 
-    Every nodule counts alike: its curve is estimated by itself, then curves are averaged.
+    Every nodule counts alike: its curve is estimated by itself, then curves are averaged; of very many nodules those of
+    one in so many.
 
     Returns:
         the figure, its caption, and what could not be estimated; None if no curve could.
@@ -37,7 +39,8 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
     left_out, axial = [], True
     # on the same nodules for all, but for a method that failed throughout
     wanted_of = [name for name in results.image_methods if any(results.has(n, name) for n in results.nodules)]
-    for nodule, facts in results.facts.items():
+    every = max(1, len(results.facts) // MOST_CURVES)
+    for nodule, facts in list(results.facts.items())[::every]:
         mask = results.truth_mask(nodule)
         if mask is None or not all(results.has(nodule, name) for name in wanted_of):
             continue
@@ -74,11 +77,11 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
         left.set_title("HU inside the mask", loc="left")
         right.set_title("radial power spectrum of masked slices", loc="left")
         legend_below(drawn, left, right)
-    nodules = max(len(found) for found in densities.values())
+    nodules = f"{max(len(found) for found in densities.values())} nodules{'' if every == 1 else f', 1 in {every}'}"
     where = "unobserved slices" if axial else "all axial slices"
     caption = (
         f"HU density (kernel estimate) and radially averaged power spectrum inside the mask on {where}, "
-        f"mean of {nodules} nodules, each counting alike ({results.kind_words})."
+        f"mean of {nodules}, each counting alike ({results.kind_words})."
     )
     return drawn, caption, left_out
 

@@ -112,8 +112,11 @@ def chosen_nodules(results: StudyResults, count: int = 3) -> list[str]:
     """
     done = {name: sum(results.has(name, method) for method in results.methods) for name in results.facts}
     most = max(done.values(), default=0)
-    volumes = {
-        name: results.tumour_mm3[name] for name, n in done.items() if n == most > 0 and name in results.tumour_mm3
-    }
+    volumes = {name: mm3 for name, mm3 in results.tumour_mm3.items() if done[name] == most > 0}
     ordered = sorted(volumes, key=lambda name: (volumes[name], name))
-    return list(dict.fromkeys(ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count) if ordered))
+    while True:
+        chosen = list(dict.fromkeys(ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count) if ordered))
+        damaged = [name for name in chosen if results.truth_hu(name) is None]
+        if not damaged:
+            return chosen
+        ordered = [name for name in ordered if name not in damaged]
