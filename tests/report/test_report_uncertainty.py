@@ -102,7 +102,7 @@ def test_the_page_has_a_section_and_films_of_both_errors(report, root):
     names = {p.name for p in (root / "tables").iterdir() if "uncertainty" in p.name}
     assert names == {f"table_uncertainty{s}.{end}" for s in ("", "_interpolated") for end in ("md", "csv", "tex")}
     films = {(a["data-kind"], a["data-method"]): a["src"] for a in page.all("img") if " of n0, lowest" in a["alt"]}
-    assert [method for kind, method in films if kind == "error"] == ["siren", "cubic"]
+    assert {method for kind, method in films if kind == "error"} == {"siren", "cubic"}
     others = {a["data-method"] for a in page.all("img") if " of n1, lowest" in a["alt"] and a["data-kind"] == "error"}
     assert others == {"cubic"}
     with Image.open(io.BytesIO(base64.b64decode(films["error", "cubic"].partition(",")[2]))) as image:
