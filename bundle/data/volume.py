@@ -109,6 +109,10 @@ def _read_positions(positions: str | Path | Sequence[float], count: int) -> np.n
         try:
             values = json.loads(Path(positions).expanduser().read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
+            if where.startswith("["):
+                raise InputError(
+                    f"--positions is {where}, expected ascending numbers, the place of each slice in mm"
+                ) from None
             raise InputError(f"{where} is not a JSON file with slice positions in mm ({error})") from error
     try:
         numbers = np.array(values, dtype=float)

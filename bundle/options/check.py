@@ -67,6 +67,13 @@ def _ended_well(parser: ConfigParser, call: Callable[..., Any], *args: Any, **kw
         if isinstance(end.code, str):
             _take_back(parser)
         raise
+    except Exception as fault:
+        nested = [name for name in typed_options() if re.search("#|::", name)]
+        if not nested or "Failed to instantiate component" not in str(fault):
+            raise
+        _take_back(parser)
+        told = InputError(f"--{', --'.join(nested)} can't be used so: {fault.__cause__ or fault}")
+        raise SystemExit(f"error: {told}") from None
 
 
 def _take_back(parser: ConfigParser) -> None:

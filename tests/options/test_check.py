@@ -191,6 +191,16 @@ def test_the_command_line_is_of_the_config_that_it_names_and_no_other(config, tm
     assert list(sees.values())[:2] == ["/inner", "7"]
 
 
+def test_a_setting_within_a_part_that_it_does_not_have_is_told(config, tmp_path):
+    overlay = tmp_path / "overlay.json"
+    part = {"part": {"_target_": "fractions.Fraction", "_requires_": "@checked", "numerator": 3}}
+    overlay.write_text(json.dumps(part | {"seen": ["$str(@part)"]}))
+    both = ("--config_file", f"['{config}','{overlay}']")
+    assert typed(config, *both, "--part#denominator", "4")["output_dir"] == "3/4"
+    for name, value in (("part#nix", "4"), ("part#denominator", "x")):
+        assert refused_any(config, *both, f"--{name}", value).startswith(f"error: --{name} can't be used so: ")
+
+
 def test_a_path_with_a_space_that_was_not_quoted_is_told(config):
     assert "'scan.nii' belongs to no option" in refused_any(config, "--datalist", "my", "scan.nii", "--limit", "3")
     assert "'linear' belongs to no option" in refused_any(config, "linear")
