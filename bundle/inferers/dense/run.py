@@ -83,6 +83,7 @@ class ScanRun:
         previews: makes pages of results (:class:`bundle.report.preview.previews.Previews`); None: none are made.
         machines: that work on several scans, each on one thread; None: this process, on all cores, one after the other.
         config: content of the config that this is made by, for the machines' processes.
+        measurements: measures what a mask holds (:class:`bundle.inferers.dense.measure.Measurements`); None: not.
 
     Example:
         >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP
@@ -99,6 +100,7 @@ class ScanRun:
         previews: Any = None,
         machines: Cluster | None = None,
         config: Mapping[str, Any] | None = None,
+        measurements: Any = None,
     ) -> None:
         self.evaluator = evaluator
         evaluator.interrupt_resume_enabled = False  # what failed for one scan is not gone on with for the next
@@ -111,6 +113,7 @@ class ScanRun:
         self.previews = previews
         self.machines = machines
         self.config = config or {}
+        self.measurements = measurements
 
     def __call__(self, scans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Make every scan dense that has no result yet.
@@ -183,8 +186,9 @@ class ScanRun:
         if record.get("key") == key and record.get("whole"):
             if record.get("files") == self._files(name):
                 log.info("%s is there already", self.folder / record["output"])
-                if self.previews is not None and not self.previews.there(self.folder, name):
-                    self.previews.write(self.folder, name, record, self.transform(scan)["image"])
+                for extra in self._extras(scan):
+                    if not extra.there(self.folder, name):
+                        extra.write(self.folder, name, record, self.transform(scan)["image"])
                 return record
             log.warning("%s was damaged, changed or moved: it is made anew", self.folder / record["output"])
         elif record.get("whole"):
@@ -193,8 +197,8 @@ class ScanRun:
             if record.get("key") == key:
                 _clear(dicom)  # of this very result, which a killed run did not finish
             check_empty_folder(dicom)
-        if self.previews is not None:
-            self.previews.forget(self.folder, name)
+        for extra in self._extras(scan):
+            extra.forget(self.folder, name)
         started = time.perf_counter()
         self._write(name, {"key": key, "place": place, "input": origin, "whole": False})
         item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
@@ -231,9 +235,14 @@ class ScanRun:
             "whole": True,
         }
         self._write(name, record)
-        if self.previews is not None:
-            self.previews.write(self.folder, name, record, made["image"], pred)
+        for extra in self._extras(scan):
+            extra.write(self.folder, name, record, made["image"], pred)
         return record
+
+    def _extras(self, scan: Mapping[str, Any]) -> list[Any]:
+        """What is made beside a scan's result."""
+        measured = None if scan.get("mask") is None else self.measurements
+        return [extra for extra in (measured, self.previews) if extra is not None]
 
     def _name(self, name: str, place: str) -> tuple[str, dict[str, Any]]:
         """A name that no result of another scan or region has, and the record there is under it."""
