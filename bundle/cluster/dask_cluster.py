@@ -66,7 +66,11 @@ class DaskCluster(Cluster):
         if distributed is None:
             raise InputError("--cluster needs Dask, which is not installed: pip install -e '.[cluster]'")
         # what is wrong is told here, in one sentence; its own words, with tracebacks, would still come after the end
-        for name in ["asyncio", *(one for one in logging.root.manager.loggerDict if one.startswith("distributed"))]:
+        for name in [
+            "asyncio",
+            "tornado.application",
+            *(one for one in logging.root.manager.loggerDict if one.startswith("distributed")),
+        ]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = self._connected()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,16 +81,26 @@ class JobQueueCluster(DaskCluster):
     def _connected(self) -> Any:
         name, command = SYSTEMS[self.system]
         try:
-            made = getattr(importlib.import_module("dask_jobqueue"), name)(**self.options())
+            kind = getattr(importlib.import_module("dask_jobqueue"), name)
         except ImportError:
             raise InputError("jobs need dask-jobqueue, which is not installed: pip install -e '.[cluster]'") from None
-        self._stack.callback(made.close)
+        if shutil.which(command) is None:
+            raise InputError(f"there is no {command} here: run this on a machine that may start {self.system} jobs")
+        made = kind(**self.options())
+        self._stack.callback(_closed, made)
         try:
-            made.scale(jobs=self.jobs)
-        except (OSError, RuntimeError) as fault:
+            # as its method scale does, which does not wait and so can't tell what went wrong
+            for _ in range(self.jobs):
+                made.worker_spec.update(made.new_worker_spec())
+            made.sync(made._correct_state)
+        except Exception as fault:
             raise InputError(
-                f"no job could be started by {command} ({' '.join(str(fault).split())[:200]}): run this on a machine "
-                f"that may start {self.system} jobs"
+                f"{command} started no job ({' '.join(str(fault).split())[-200:]}): change the job's options"
             ) from fault
         self.address = made.scheduler_address
         return super()._connected()
+
+
+def _closed(made: Any) -> None:
+    with contextlib.suppress(Exception):  # of jobs that never were
+        made.close()
