@@ -98,6 +98,7 @@ def test_every_first_slice_is_a_study_of_its_own_and_the_main_one_is_as_without(
     assert (tmp_path / "tables" / "table_repeatability.md").read_text().count("| outlines |") == 2
     drawn, caption = figure_first_slice(results)
     assert len(drawn.axes) == 2 * 2  # references, nodules with pictures of all methods
+    assert drawn.axes[0].get_title(loc="left").startswith("n0\n")
     assert "first observed slice" in caption
 
 

@@ -34,7 +34,7 @@ def figure_first_slice(results: StudyResults) -> tuple[Figure, str] | None:
     styles = looks(methods)
     with figure(PAGE_WIDTH, 0.4 + 1.7 * len(rows) + legend_grid(["truth", *map(label, methods)])[1]) as drawn:
         axes = drawn.subplots(len(rows), len(shown), squeeze=False, sharex=True, sharey="row")
-        for line, reference in zip(axes, rows, strict=True):
+        for row, (line, reference) in enumerate(zip(axes, rows, strict=True)):
             for place, nodule in zip(line, shown, strict=True):
                 i = results.nodules.index(nodule)
                 true = volumes[reference, TRUTH][i]
@@ -46,7 +46,7 @@ def figure_first_slice(results: StudyResults) -> tuple[Figure, str] | None:
                         kind = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
                         place.plot(first, part, label=label(name), **kind)
                 place.xaxis.set_major_locator(MaxNLocator(integer=True))
-                if line is axes[0]:
+                if row == 0:
                     size = f"{np.nanmean(true):.0f} mm³" if np.isfinite(true).any() else ""
                     place.set_title(f"{nodule}\n{size}", loc="left")
             line[0].set_ylabel(f"{REFERENCES[reference]}: volume, %")
