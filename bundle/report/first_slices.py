@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bundle.errors import InputError
-from bundle.report.results import StudyResults
+from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tidy import CLINICAL, read_rows
 
 
@@ -23,16 +23,16 @@ def first_slices(results: StudyResults) -> dict[int, list[dict[str, Any]]]:
         results: of a study.
 
     Returns:
-        those of this study, and of each in ``offsets/`` that differs from it in nothing else; others are told among the
-        problems of ``results``.
+        those of this study, and of each in ``offsets/`` that differs from it in nothing else, the truth's sizes
+        included; others are told among the problems of ``results``.
     """
     mine, settings = _settled(results.study)
     found = {mine: results.clinical}
     for folder in sorted(results.root.glob("offsets/*/")):
         other = _read(folder, settings)
-        if other is None:
+        if other is None or any(_truth(rows) != _truth(results.clinical) for rows in other.values()):
             short = folder.relative_to(results.root).as_posix()
-            results.problems.append(f"{short} is unfinished or of other parameters: it is left out")
+            results.problems.append(f"{short} is unfinished, of other parameters or of other nodules: it is left out")
         else:
             found |= other
     return dict(sorted(found.items()))
@@ -57,6 +57,11 @@ def _read(folder: Path, settings: dict[str, Any]) -> dict[int, list[dict[str, An
         return {first: read_rows(folder / "clinical.csv", CLINICAL)} if theirs == settings else None
     except (OSError, ValueError, AttributeError, InputError):
         return None
+
+
+def _truth(rows: list[dict[str, Any]]) -> list[str]:
+    """What does not depend on the first slice, as text, in which nan is alike."""
+    return [str(row) for row in rows if row["method"] == TRUTH]
 
 
 def _settled(study: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Sizes in a study: clinical.csv, its table, resumed and with failures."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -108,9 +109,18 @@ def test_first_slices_of_other_parameters_are_left_out_and_told(studied, tmp_pat
     make_study(studied / "in", tmp_path, METHODS, stride=2).run()
     results = StudyResults(tmp_path)
     assert list(first_slices(results)) == [0]
-    assert "offsets/1 is unfinished or of other parameters: it is left out" in results.problems
+    assert "offsets/1 is unfinished, of other parameters or of other nodules: it is left out" in results.problems
     assert repeat_tables(results) == []
     assert figure_first_slice(results) is None
+
+
+def test_first_slices_of_nodules_that_were_changed_since_are_left_out(studied, tmp_path):
+    shutil.copytree(studied / "in", tmp_path / "in")
+    make_study(tmp_path / "in", tmp_path / "out", ["linear"], offsets="all", stride=2).run()
+    hu, mask = small_nodule(seed=0)
+    write_nodule(tmp_path / "in", "n0", hu, mask * (np.arange(mask.shape[2]) != 6))
+    make_study(tmp_path / "in", tmp_path / "out", ["linear"], stride=2).run()
+    assert list(first_slices(StudyResults(tmp_path / "out"))) == [0]
 
 
 def test_reconstructions_on_disk_have_one_first_slice(studied, tmp_path):
