@@ -2,7 +2,7 @@
 
 A thick slice is ``y = A x``, with the thin slices ``x`` of the body and a row of weights in ``A`` for each slice
 (:mod:`bundle.profile`). A method gives some ``x`` for which that does not hold. The smallest change that makes it hold,
-small in the sense of the covariance ``C`` of intensities along z, is
+small in the sense of the covariance ``C`` along z of what a method misses, is
 
     x + C A' (A C A')^-1 (y - A x)
 
@@ -19,8 +19,12 @@ from bundle.slices import ObservedSlices, Reconstruction
 
 # of a slice's profile must lie within the dense volume, or the volume does not say what its average is
 LEAST_SHARE = 0.75
-# with a window's limits values that are cut leave a rest in the averages, that is spread over the others again
-_ROUNDS = 4
+# standard deviation of what a method misses beyond the first and last observed slice, where it has nothing to go by on
+# one side, over that between them; else a rest that belongs there spoils the slices within (2 to 10 do as well)
+_BEYOND = 4.0
+# with a window's limits values that are cut leave a rest in the averages, that is spread over the others again: first
+# as said, then over all alike, since beyond the ends there may be nothing left to cut from; a rest of 0.1 HU is none
+_ROUNDS = (True, *[False] * 11)
 
 
 def averaging_weights(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +56,18 @@ def averaging_weights(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]
 
 
 def back_projection(
-    weights: np.ndarray, targets: np.ndarray, range_mm: float = 6.0, nugget: float = 0.02
+    weights: np.ndarray,
+    targets: np.ndarray,
+    beyond: np.ndarray | None = None,
+    range_mm: float = 6.0,
+    nugget: float = 0.02,
 ) -> np.ndarray:
     """What a rest in each average adds to each thin slice: ``C A' (A C A')^-1``.
 
     Args:
         weights: (J, Z), of :func:`averaging_weights`.
         targets: (Z,) mm.
+        beyond: (Z,) bool, which of them lie below the first or above the last observed slice; None: none does.
         range_mm: at which the covariance along z has fallen to 37 %.
         nugget: part of the variance that neighbours do not share.
 
@@ -70,7 +79,8 @@ def back_projection(
         [[1.0], [1.0]]
     """
     apart = np.abs(targets[:, None] - targets)
-    covariance = np.exp(-apart / range_mm) + nugget * (apart == 0)
+    deviation = np.ones(len(targets)) if beyond is None else np.where(beyond, _BEYOND, 1.0)
+    covariance = (np.exp(-apart / range_mm) + nugget * (apart == 0)) * deviation[:, None] * deviation
     spread = covariance @ weights.T
     return spread @ np.linalg.pinv(weights @ spread, rcond=1e-9, hermitian=True)
 
@@ -99,13 +109,13 @@ def agree_with_observed(
     which, weights = averaging_weights(observed)
     if not len(which):
         return image
-    back = back_projection(weights, observed.targets)
+    backs = {first: back_projection(weights, observed.targets, observed.beyond if first else None) for first in _ROUNDS}
     out = image
-    for _ in range(_ROUNDS):
+    for first in _ROUNDS:
         rest = observed.image[..., which] - out @ weights.T
-        if np.abs(rest).max(initial=0.0) < 1e-6:
+        if np.abs(rest).max(initial=0.0) < 1e-4:
             break
-        out = out + rest @ back.T
+        out = out + rest @ backs[first].T
         if limits is None:
             break
         out = out.clip(*limits)

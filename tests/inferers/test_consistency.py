@@ -48,7 +48,8 @@ def test_it_is_the_smallest_change_by_the_covariance():
     made = agree_with_observed(start, observed, None)
     _, weights = averaging_weights(observed)
     z = observed.targets
-    covariance = np.exp(-np.abs(z[:, None] - z) / 6.0) + 0.02 * np.eye(len(z))
+    deviation = np.where((z < observed.positions[0]) | (z > observed.positions[-1]), 4.0, 1.0)
+    covariance = (np.exp(-np.abs(z[:, None] - z) / 6.0) + 0.02 * np.eye(len(z))) * np.outer(deviation, deviation)
     # stationarity (KKT): C^-1 (x' - x) is a combination of the rows of A
     inverse = np.linalg.solve(covariance, (made - start).reshape(-1, len(z)).T)
     rest = inverse - weights.T @ np.linalg.lstsq(weights.T, inverse, rcond=None)[0]
@@ -58,6 +59,16 @@ def test_it_is_the_smallest_change_by_the_covariance():
 def test_what_agrees_already_is_not_changed():
     observed, truth = thick(5, 5)
     np.testing.assert_allclose(agree_with_observed(truth, observed), truth, atol=1e-5)
+
+
+def test_what_is_wrong_beyond_the_ends_is_mended_there():
+    observed, truth = thick(5, 5, count=20)
+    start = truth.copy()
+    start[..., :2] += 0.2  # below the middle of the first slice
+    made = agree_with_observed(start, observed, None)
+    mended, spoilt = (np.abs(made - truth)[..., part].mean() for part in (slice(0, 2), slice(2, None)))
+    assert mended < 0.05
+    assert spoilt < 0.02
 
 
 def test_limits_are_kept_and_nearly_all_agrees():
