@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bundle.data import NoduleSource
@@ -24,46 +24,11 @@ from bundle.metrics import NoduleEvaluator, SizeEvaluator, TextureEvaluator, Unc
 from bundle.progress import Report
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
+from bundle.study.outcome import Outcome, Share, take, take_truth
 from bundle.transforms import Decimate
 from bundle.version import __version__
 
 log = logging.getLogger("bundle.study.study")
-
-
-@dataclass
-class Outcome:
-    """What became of one nodule, by method: rows of metrics, texture, uncertainty, sizes; reason of failure, seconds,
-    how it was computed, notes, what was wrong with a stored result that was computed anew.
-
-    Texture and sizes have a method more, ``truth``: the CT itself, to compare with; sizes also ``sum_of_areas``. Only
-    methods that say how far they may be off have rows of uncertainty.
-    """
-
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    sizes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    damaged: dict[str, str | None] = field(default_factory=dict)
-    reused: int = 0
-
-
-@dataclass
-class Share:
-    """What there is of one nodule, by part (``truth`` and every method), and what is to be computed.
-
-    ``wanted`` are fingerprints, ``stored`` results, None where one is missing; ``damaged`` says what is wrong with one
-    that can't be used. Missing results are made from ``case``; None: nothing is missing.
-    """
-
-    nodule_id: str
-    wanted: dict[str, str]
-    stored: dict[str, dict[str, Any] | None]
-    damaged: dict[str, str | None] = field(default_factory=dict)
-    case: Case | None = None
 
 
 @dataclass
@@ -154,7 +119,7 @@ class NoduleWork:
             raise
         except Exception as fault:
             return self._failed(_reason(fault))
-        _take_truth(outcome, truth)
+        take_truth(outcome, truth)
         for name, inferer in self.inferers.items():
             result = share.stored[name]
             if result is not None:
@@ -168,7 +133,7 @@ class NoduleWork:
                 except Exception as fault:
                     self._fail(outcome, name, inferer, _reason(fault))
                     continue
-            _take(outcome, name, result)
+            take(outcome, name, result)
         return outcome
 
     def fingerprints(self, index: int) -> dict[str, str]:
@@ -250,13 +215,13 @@ class NoduleWork:
         wanted: dict[str, str] = {}
         with contextlib.suppress(Exception):  # a nodule without a fingerprint failed in all methods
             wanted = self.fingerprints(index)
-        _take_truth(outcome, self.store.read(nodule_id, "truth", wanted.get("truth", "")) or {})
+        take_truth(outcome, self.store.read(nodule_id, "truth", wanted.get("truth", "")) or {})
         for name, inferer in self.inferers.items():
             result = self.store.read(nodule_id, name, wanted.get(name, ""))
             if result is None:
                 self._fail(outcome, name, inferer, reasons.get(name, "it was not computed"))
             else:
-                _take(outcome, name, result)
+                take(outcome, name, result)
                 outcome.reused += 1
         return outcome
 
@@ -305,16 +270,6 @@ class NoduleWork:
         outcome.texture[name] = [] if measured is None else measured.expected_rows()
         outcome.sizes[name] = [] if self.sizes is None else self.sizes.expected_rows(inferer.kind, reason)
         outcome.failures[name] = reason
-
-
-def _take_truth(outcome: Outcome, truth: Mapping[str, Any]) -> None:
-    outcome.texture["truth"], outcome.notes["truth"] = truth.get("texture", []), truth.get("notes", [])
-    outcome.sizes = dict(truth.get("sizes", {}))
-
-
-def _take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
-    for part in ("rows", "texture", "uncertainty", "sizes", "seconds", "timings", "notes"):
-        getattr(outcome, part)[name] = result[part]
 
 
 def _reason(fault: Exception) -> str:

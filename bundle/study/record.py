@@ -13,7 +13,8 @@ import torch
 
 from bundle.options.command import command_line
 from bundle.store import describe
-from bundle.study.nodule import NoduleWork, Outcome
+from bundle.study.nodule import NoduleWork
+from bundle.study.outcome import Outcome
 from bundle.version import __version__
 
 

@@ -28,7 +28,8 @@ from bundle.report.tables.study_tables import write_tables
 from bundle.report.tables.write import write_report_tables
 from bundle.store import ResultStore, fingerprint
 from bundle.study.case import Crop
-from bundle.study.nodule import NoduleWork, Outcome
+from bundle.study.nodule import NoduleWork
+from bundle.study.outcome import Outcome
 from bundle.study.record import damage_lines, doubt_lines, engine_lines, last_line, parameters
 from bundle.study.shards import Shard, ShardBoard, held
 from bundle.transforms import Decimate

@@ -1,0 +1,57 @@
+"""What there is of a nodule before it is worked on, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundle.study.case import Case
+
+
+@dataclass
+class Outcome:
+    """What became of one nodule, by method: rows of metrics, texture, uncertainty, sizes; reason of failure, seconds,
+    how it was computed, notes, what was wrong with a stored result that was computed anew.
+
+    Texture and sizes have a method more, ``truth``: the CT itself, to compare with; sizes also ``sum_of_areas``. Only
+    methods that say how far they may be off have rows of uncertainty.
+    """
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    sizes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    damaged: dict[str, str | None] = field(default_factory=dict)
+    reused: int = 0
+
+
+@dataclass
+class Share:
+    """What there is of one nodule, by part (``truth`` and every method), and what is to be computed.
+
+    ``wanted`` are fingerprints, ``stored`` results, None where one is missing; ``damaged`` says what is wrong with one
+    that can't be used. Missing results are made from ``case``; None: nothing is missing.
+    """
+
+    nodule_id: str
+    wanted: dict[str, str]
+    stored: dict[str, dict[str, Any] | None]
+    damaged: dict[str, str | None] = field(default_factory=dict)
+    case: Case | None = None
+
+
+def take_truth(outcome: Outcome, truth: Mapping[str, Any]) -> None:
+    """Put what is stored of the truth, or {}, into an outcome."""
+    outcome.texture["truth"], outcome.notes["truth"] = truth.get("texture", []), truth.get("notes", [])
+    outcome.sizes = dict(truth.get("sizes", {}))
+
+
+def take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
+    """Put what is stored of a method into an outcome."""
+    for part in ("rows", "texture", "uncertainty", "sizes", "seconds", "timings", "notes"):
+        getattr(outcome, part)[name] = result[part]
