@@ -151,7 +151,8 @@ def test_jobs_of_a_queue_work_and_are_ended(tmp_path, monkeypatch):
     for folder in (jobs, commands, marks):
         folder.mkdir()
     scripts = {
-        "sbatch": f'setsid bash "$1" > {jobs}/log 2>&1 & echo $! > {jobs}/$!; cp "$1" {jobs}/script; echo "job $!"',
+        # the script is deleted as soon as the command is back
+        "sbatch": f'cp "$1" {jobs}/script; setsid bash {jobs}/script > {jobs}/log 2>&1 & touch {jobs}/$!; echo $!',
         "scancel": f'for job in "$@"; do kill -- -$job; rm {jobs}/$job; done',
     }
     for name, script in scripts.items():
