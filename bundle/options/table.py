@@ -120,7 +120,12 @@ _ALL = (
     Option("thickness_mm", number(0, unit="mm").or_none(), "of the slices, which are averages", "as DICOM says, or 0"),
     Option("profile_mm", number(0, unit="mm").or_none(), "`siren`: the slices average over so many mm", "none"),
     Option("tile", whole(1), "voxels in x and y that are worked on at a time"),
-    Option("keep_observed", FLAG, "put observed slices into the result as they are", "true without a profile"),
+    Option(
+        "keep_observed",
+        FLAG,
+        "put observed slices, where they are planes, into the result as they are",
+        "true without a profile",
+    ),
     Option("reveal_unobserved", FLAG, "show methods the unobserved slices: for the published protocol alone"),
     Option("stop_patience", whole(1).or_none(), "epochs without a better revealed slice that end a fit", "never"),
     Option("weights", PATH, "of the network of `prior`", "`models/model.pt`"),

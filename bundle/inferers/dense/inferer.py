@@ -56,9 +56,9 @@ class DenseInferer(Inferer):
         seed: of whatever is random in the method.
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
         overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
-        keep_observed: put observed slices into the result as they are. False where they are averages over their
-            thickness and the result is to have thin slices throughout, or where their noise is not to show as bands
-            among slices that have less of it (:mod:`bundle.inferers.dense.seams`).
+        keep_observed: put observed slices into the result as they are, where they are planes: a thick one among thin
+            ones would be a band. False: not those either, so that their noise does not show as bands among slices
+            that have less of it (:mod:`bundle.inferers.dense.seams`).
         calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
             None: they are as the method has them.
         from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
@@ -185,7 +185,8 @@ class DenseInferer(Inferer):
         if method.kind == "mask" and len(data) < 2:
             raise InputError(f"--method {name} fills in a mask, and there is none: give one by --mask")
         padding = volume.meta.get("padding_hu")
-        kept = observed_index(positions, targets) if self.keep_observed else np.full(len(targets), -1)
+        keeps = self.keep_observed and not template.thickness_mm
+        kept = observed_index(positions, targets) if keeps else np.full(len(targets), -1)
         error, image = None, None
         if method.kind == "mask":
             if method.reads_image:
@@ -206,7 +207,7 @@ class DenseInferer(Inferer):
             "content": "hu" if method.kind == "image" else "mask",
             "slice_positions": targets,
             "observed_positions": positions,
-            "observed_kept": self.keep_observed,
+            "observed_kept": keeps,
             "spatial_shape": np.array(dense.shape),
             "original_affine": new,
             "notes": "\n".join(dict.fromkeys([*notes_of(volume), *self.notes])),

@@ -226,6 +226,7 @@ class ScanRun:
             "dicom": None if dicom is None else str(dicom),
             "method": str(meta.get("method") or self.options["method"]),
             "notes": notes_of(pred),
+            "observed_kept": bool(meta.get("observed_kept", True)),
             "seconds": round(time.perf_counter() - started, 2),
             "shape": list(pred.shape[1:]),
             "nodules": json.loads(str(meta.get("nodules", "null"))),

@@ -136,11 +136,11 @@ def _lines(record: Mapping[str, Any], volume: Any) -> list[str]:
     gaps = gaps_in_words(volume.positions)
     what = "the mask on" if volume.is_mask else ""
     made = f"{label(record['method'])} made {what} {dense} slices {volume.step:.3g} mm apart".replace("  ", " ")
-    kept = record["options"].get("keep_observed")
+    kept = record.get("observed_kept", True)
     _, place = volume.centre()
     return [
         f"{made} of {thick} slices {gaps} mm apart; {volume.dense.shape[0]} × {volume.dense.shape[1]} pixels of "
         f"{volume.spacing[0]:.3g} × {volume.spacing[1]:.3g} mm.",
-        f"Through {place}; observed slices are {'kept as they were' if kept else 'fitted, not kept'}"
+        f"Through {place}; observed slices are {'kept as they were' if kept else 'made anew too'}"
         f"{'' if volume.error is None else '; expected errors are given'}; {record['seconds']:.1f} s.",
     ]
