@@ -57,8 +57,7 @@ class DenseInferer(Inferer):
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
         overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
         keep_observed: put observed slices into the result as they are, where they are planes: a thick one among thin
-            ones would be a band. False: not those either, so that their noise does not show as bands among slices
-            that have less of it (:mod:`bundle.inferers.dense.seams`).
+            ones would be a band. False: not those either, whose noise shows (:mod:`bundle.inferers.dense.seams`).
         calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
             None: they are as the method has them.
         from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
