@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.configs import mistake_in
+from helpers.configs import mistake_in, run_config, save
 from helpers.nodules import ROOT, small_nodule
 from helpers.synthetic_dicom import write_series
 from monai.bundle import ConfigParser
@@ -211,6 +211,15 @@ def test_two_regions_and_two_files_of_one_name_do_not_overwrite_each_other(tmp_p
     made = [read_image(path).voxels for path in sorted(out.glob("*.nii.gz"))]
     assert len(made) == 3
     assert len({voxels.tobytes() for voxels in made}) == 3
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_an_output_folder_that_is_a_file_is_one_sentence(tmp_path, below):
+    path = save(tmp_path / "a.nii.gz", np.zeros((6, 6, 4), np.int16) - 500)
+    (tmp_path / "file").write_text("mine")
+    said = mistake_in(run_config, tmp_path / "file" / below, image=path, method="linear", slice_spacing=0.5)
+    assert "can't be written" in said
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_output_in_the_input_folder_is_no_input(tmp_path):

@@ -28,6 +28,7 @@ from bundle.data.parts import Part, parts_of
 from bundle.files import write_text
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.dense.grid import checked_thickness
+from bundle.inferers.masks.sphere import SphereDistanceInferer
 from bundle.metrics.categories import SCHEMES
 from bundle.metrics.size_evaluator import sizes
 from bundle.metrics.sizes import axial_diameters, volume_mm3
@@ -188,7 +189,7 @@ class Measurements:
     """
 
     def __init__(self, methods: Mapping[str, Any], method: str = "", thickness_mm: float | None = None) -> None:
-        self.named, self.method = DEFAULT, _made(methods[DEFAULT])
+        self.named, self.method = DEFAULT, _made(methods.get(DEFAULT, SphereDistanceInferer))
         if method in methods and (chosen := _made(methods[method])).kind == "mask":
             self.named, self.method = method, chosen
         self.thickness_mm = thickness_mm

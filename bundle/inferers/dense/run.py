@@ -25,7 +25,7 @@ from bundle.data.identity import FileHashes
 from bundle.data.notes import notes_of
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
-from bundle.files import file_digest, write_text
+from bundle.files import file_digest, writable_folder, write_text
 from bundle.inferers.dense.batch import batch_of_one
 from bundle.inferers.dense.many import ManyScans
 from bundle.progress import counted
@@ -197,6 +197,7 @@ class ScanRun:
             if record.get("key") == key:
                 _clear(dicom)  # of this very result, which a killed run did not finish
             check_empty_folder(dicom)
+        writable_folder(self.folder, "--output_dir")
         for extra in self._extras(scan):
             extra.forget(self.folder, name)
         started = time.perf_counter()
