@@ -55,8 +55,12 @@ def test_the_longest_pieces_are_begun_first(machines, tmp_path):
     with DaskCluster(machines.address) as cluster:
         done = dict(cluster.run(Marked(tmp_path), range(6), "pieces", cost=lambda piece: piece))
     assert {piece: made[0] for piece, made in done.items()} == {piece: piece for piece in range(6)}
-    begun = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    assert {int(path.name[0]) for path in begun[:2]} == {5, 4}
+    begun = [path.name.split("-") for path in sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
+    # which of two workers is the quicker one is not known: each of them takes the longest that is left
+    for one in {pid for _, pid in begun}:
+        taken = [int(piece) for piece, pid in begun if pid == one]
+        assert taken == sorted(taken, reverse=True)
+    assert int(begun[0][0]) >= 4
 
 
 def test_a_deadly_piece_fails_alone_and_a_worker_that_comes_late_does_the_rest(tmp_path, capsys):
