@@ -25,12 +25,12 @@ from tqdm import tqdm
 
 from bundle.data.lidc.annotations import LidcCluster, consensus_mask, lidc_clusters
 from bundle.inferers.base import SliceInferer
-from bundle.inferers.dense.measure import WIDER, dense_mask, rescanned, variation
 from bundle.metrics.categories import GROWTH, SCHEMES, flips
 from bundle.metrics.sizes import volume_mm3
 from bundle.report.statistics.repeatability import RC, false_growth, within_cv
 from bundle.report.tidy import aligned
 from bundle.slices import ObservedSlices
+from bundle.study.measure import WIDER, dense_mask, rescanned, variation
 
 BANDS = ((0.0, 6.0), (6.0, 8.0), (8.0, 12.0), (12.0, 20.0), (20.0, np.inf))
 STRIDE, MARGIN, LEAST_GAP = 5, 10, 3.5

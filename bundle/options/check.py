@@ -191,7 +191,9 @@ def _meant(parser: ConfigParser, name: str, typed: Mapping[str, str]) -> Any:
     value, kind, text = parser[name], OPTIONS[name].kind, typed.get(name)
     if text is not None and is_nothing(text):
         return None  # MONAI leaves it out, and so takes the default
-    if text is not None and kind.is_path and not text.startswith("$") and not (text[:1] == "@" and text[1:] and text[1:] in parser):
+    # "" is the name of the whole config, which a lone @ does not mean
+    refers = text is not None and len(text) > 1 and text[0] == "@" and text[1:] in parser
+    if text is not None and kind.is_path and not text.startswith("$") and not refers:
         quoted = text[:1] == text[-1:] and text[:1] in ("'", '"') and value == text[1:-1]
         return value if quoted or _reads(kind, value) else text
     if kind.is_path and isinstance(value, str) and "::" in value and not value.startswith(("$", "@")):

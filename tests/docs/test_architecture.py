@@ -9,8 +9,8 @@ from helpers.nodules import ROOT
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 # from the ground up; a room may import from its own floor's left and from below
 FLOORS = ["stopping", "errors", "options", "version", "files", "lock", "units", "profile", "progress", "cluster",
-          "slices", "store", "transforms", "data", "networks", "engines", "metrics",
-          "inferers", "label", "report", "study"]  # fmt: skip
+          "slices", "store", "transforms", "data", "networks", "engines", "inferers",
+          "metrics", "label", "report", "study"]  # fmt: skip
 
 
 def rooms() -> set[str]:

@@ -69,8 +69,8 @@ def test_defaults(config):
 @pytest.mark.parametrize(
     "path",
     [
-        "1", "20260101", "1e3", "True", "a#1", "/x/a#1", "a::b", "@", "@home", "me@mail/My Drive", "[x]", "{a: 1}", "(1,2)",
-        "50%", "it's", "a,b", "a=b", "x\n", "a\\b", "-x", "日本",
+        "1", "20260101", "1e3", "True", "a#1", "/x/a#1", "a::b", "@", "@home", "me@mail/My Drive", "[x]", "{a: 1}",
+        "(1,2)", "50%", "it's", "a,b", "a=b", "x\n", "a\\b", "-x", "日本",
     ],
 )  # fmt: skip
 def test_a_path_is_the_text_that_was_typed(config, path):

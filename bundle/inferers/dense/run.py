@@ -83,7 +83,7 @@ class ScanRun:
         previews: makes pages of results (:class:`bundle.report.preview.previews.Previews`); None: none are made.
         machines: that work on several scans, each on one thread; None: this process, on all cores, one after the other.
         config: content of the config that this is made by, for the machines' processes.
-        measurements: measures what a mask holds (:class:`bundle.inferers.dense.measure.Measurements`); None: not.
+        measurements: measures what a mask holds (:class:`bundle.study.measure.Measurements`); None: not.
 
     Example:
         >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP

@@ -8,10 +8,10 @@ from helpers.configs import run_config, save
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.inferers.dense.measure import Measurements, measure, scanned, table_lines
 from bundle.inferers.masks.sphere import SphereDistanceInferer
 from bundle.metrics.sizes import volume_mm3
 from bundle.slices import ObservedSlices
+from bundle.study.measure import Measurements, measure, scanned, table_lines
 
 PIXEL = (0.7, 0.7)
 
