@@ -23,6 +23,7 @@ from bundle.data.intensity import check_hu, padding_of
 from bundle.data.masks import labels_of
 from bundle.data.nodule import make_item
 from bundle.data.notes import add_notes
+from bundle.data.scanner import check_scanner
 from bundle.data.several import only
 from bundle.errors import InputError
 from bundle.transforms.grid import check_place
@@ -52,6 +53,8 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
             extras["diameter_mm"] = row["mean_diameter_mm"]
         if "mean_malignancy" in row:
             extras["ratings"] = {"malignancy": row["mean_malignancy"]}
+        if scanner := check_scanner(row.get("scanner"), f"{path}, {row['nodule_id']},"):
+            extras["scanner"] = scanner
         known[str(row["nodule_id"])] = extras
     return known
 
@@ -126,6 +129,8 @@ def _file_entries(path: Path) -> list[dict[str, Any]]:
         rated = {key: _number(value, f"rating {key}", f"{path}, {place},") for key, value in ratings.items()}
         if "ratings" in row:
             entry["ratings"] = {key: value for key, value in rated.items() if value is not None}
+        if scanner := check_scanner(row.get("scanner"), f"{path}, {place},"):
+            entry["scanner"] = scanner
         for key in ("image", "label"):
             entry[key] = str(path.parent / Path(row[key]).expanduser())
         name = row.get("nodule_id")
@@ -144,7 +149,7 @@ def datalist_entries(datalist: str | Path) -> list[dict[str, Any]]:
     Args:
         datalist: a JSON file, a list of ``{"image": ..., "label": ...}`` or a dictionary of such lists
             (``training``, ``testing``, ...: all are used), with paths relative to the file; optional keys
-            ``nodule_id``, ``slice_thickness``, ``ratings``, ``diameter_mm``. Or a folder of
+            ``nodule_id``, ``slice_thickness``, ``ratings``, ``diameter_mm``, ``scanner``. Or a folder of
             ``<id>_image.nii.gz`` and ``<id>_mask.nii.gz`` (or ``.nii``), with an optional ``index.json``.
 
     Returns:
@@ -219,6 +224,7 @@ class LoadNiftiNodule(Transform):
             slice_thickness=data.get("slice_thickness"),
             ratings=data.get("ratings"),
             diameter_mm=data.get("diameter_mm"),
+            scanner=data.get("scanner"),
         )
         add_notes(item["image"], [*notes, *of_mask, *([off] if off else [])])
         return {**item, "part_of": place} if place else item

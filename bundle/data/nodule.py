@@ -8,6 +8,7 @@ lowest first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def make_item(
     slice_thickness: float | None = None,
     ratings: dict[str, float] | None = None,
     diameter_mm: float | None = None,
+    scanner: Mapping[str, str | float] | None = None,
 ) -> dict[str, Any]:
     """Check one nodule's arrays, turn them to LPS and wrap them as the dictionary every source delivers.
 
@@ -66,10 +68,11 @@ def make_item(
         slice_thickness: mm, None if unknown.
         ratings: mean over the readers, None if unknown.
         diameter_mm: largest in-plane diameter, None if unknown.
+        scanner: see :mod:`bundle.data.scanner`; None if unknown.
 
     Returns:
         keys ``image``, ``label``, ``nodule_id``, ``source``, ``spacing`` (mm), ``slice_thickness``,
-        ``ratings``, ``diameter_mm``.
+        ``ratings``, ``diameter_mm``, ``scanner``.
 
     Raises:
         InputError: not three axes, shapes that differ, values that are not finite, an empty mask, or an
@@ -111,4 +114,5 @@ def make_item(
         "slice_thickness": None if slice_thickness is None else float(slice_thickness),
         "ratings": dict(ratings or {}),
         "diameter_mm": None if diameter_mm is None else float(diameter_mm),
+        "scanner": dict(scanner or {}),
     }

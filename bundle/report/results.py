@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,46 +19,13 @@ import nibabel as nib
 import numpy as np
 
 from bundle.errors import InputError
+from bundle.report.facts import NoduleFacts
 from bundle.report.tidy import CLINICAL, COLUMNS, KEY, Summary, read_rows, summarise_rows
 from bundle.store import mask_name
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
 KINDS = {"phantom": "phantom data, not CT", "lidc": "CT of LIDC-IDRI", "datalist": "CT given as NIfTI"}
 TRUTH = "truth"
-
-
-@dataclass(frozen=True)
-class NoduleFacts:
-    """What is known of a nodule's crop.
-
-    Attributes:
-        spacing: (x, y, z) in mm.
-        shape: voxels (X, Y, Z).
-        axis: the decimated one.
-        observed: indices of the observed slices along ``axis``.
-        slice_thickness: mm, None if unknown.
-        diameter_mm: None if unknown.
-        ratings: mean over readers; empty if unknown.
-    """
-
-    spacing: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    axis: int
-    observed: tuple[int, ...]
-    slice_thickness: float | None = None
-    diameter_mm: float | None = None
-    ratings: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def unobserved(self) -> tuple[int, ...]:
-        """Indices of the other slices."""
-        return tuple(sorted(set(range(self.shape[self.axis])) - set(self.observed)))
-
-    @property
-    def gap_mm(self) -> float:
-        """Distance between observed slices; nan if there is only one."""
-        steps = np.diff(self.observed) * self.spacing[self.axis]
-        return float(steps.max()) if len(steps) else math.nan
 
 
 class StudyResults:
@@ -278,16 +243,7 @@ class StudyResults:
     def _facts(self, nodule_id: str) -> NoduleFacts | None:
         path = self._folder(nodule_id, TRUTH) / "result.json"
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return NoduleFacts(
-                spacing=tuple(float(s) for s in stored["spacing"]),  # type: ignore[arg-type]
-                shape=tuple(int(n) for n in stored["shape"]),  # type: ignore[arg-type]
-                axis=int(stored["axis"]),
-                observed=tuple(int(i) for i in stored["observed"]),
-                slice_thickness=stored.get("slice_thickness"),
-                diameter_mm=stored.get("diameter_mm"),
-                ratings=dict(stored.get("ratings") or {}),
-            )
+            return NoduleFacts.of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             failed = {row["method"] for row in self.failed_methods.get(nodule_id, [])}
             if not failed.issuperset(self.methods):

@@ -150,7 +150,8 @@ class NoduleWork:
 
     def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
         assert case is not None
-        facts = {key: describe(case.item.get(key)) for key in ("source", "ratings", "diameter_mm", "slice_thickness")}
+        known = ("source", "ratings", "diameter_mm", "slice_thickness", "scanner")
+        facts = {key: describe(case.item.get(key)) for key in known}
         facts |= {"spacing": list(case.spacing), "shape": list(case.mask.shape)}
         facts["notes"] = notes_of(case.item.get("image"))
         if "part_of" in case.item:

@@ -14,12 +14,13 @@ from matplotlib.text import Text
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from bundle.report.facts import NoduleFacts
 from bundle.report.figures import draw as figures
 from bundle.report.figures.style import PRINT_DPI, RC, looks
 from bundle.report.figures.views import Cut, central_cut, chosen_nodules, outline, through_cuts
 from bundle.report.page.films import film_window
 from bundle.report.pictures import nice_limit
-from bundle.report.results import NoduleFacts, StudyResults
+from bundle.report.results import StudyResults
 
 METHODS = ("nearest", "linear", "cubic", "pchip", "morphological", "signed_distance", "siren")
 # Machado, Oliveira and Fernandes 2009, severity 1: linear RGB to what is seen of it

@@ -23,6 +23,7 @@ import numpy as np
 
 from bundle.data.dicom.consistency import check_kind, check_one_pass, check_unit
 from bundle.data.dicom.header import SliceHeader, other_objects, read_headers
+from bundle.data.scanner import scanner_facts
 from bundle.errors import InputError
 
 SPACING_TOLERANCE_MM = 0.1
@@ -62,6 +63,11 @@ class SeriesGeometry:
     def slice_spacing(self) -> float:
         """Mean distance between neighbouring slices in mm."""
         return float(np.linalg.norm(self.affine[:3, 2]))
+
+    @property
+    def scanner(self) -> dict[str, str | float]:
+        """What the headers say of the scanner and its protocol, see :mod:`bundle.data.scanner`."""
+        return scanner_facts([dict(header.scanner) for header in self.slices])
 
 
 def _check_alike(slices: Sequence[SliceHeader]) -> None:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage
 
+from bundle.data.scanner import SCANNER_TAGS
 from bundle.errors import InputError
 
 # whatever pydicom raises on a file that is cut short, damaged or compressed in a way it can't undo
@@ -51,7 +52,7 @@ PASS_TAGS = (
     "ImageType",
 )
 _TAGS = (
-    *PASS_TAGS,
+    *dict.fromkeys((*PASS_TAGS, *SCANNER_TAGS)),
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -91,6 +92,7 @@ class SliceHeader:
         thickness: SliceThickness in mm; None where the header has none.
         tilt: GantryDetectorTilt in degrees, which is nominal; 0 where there is none.
         passes: the tags of ``PASS_TAGS`` that it has, as text.
+        scanner: the tags of ``SCANNER_TAGS`` that it has, as text.
         rescale: RescaleSlope, RescaleIntercept and RescaleType as text; "" where absent or empty.
         lut: whether a modality LUT takes the place of slope and intercept.
         lossy: whether pixels were once compressed with loss.
@@ -108,6 +110,7 @@ class SliceHeader:
     thickness: float | None = None
     tilt: float = 0.0
     passes: tuple[tuple[str, str], ...] = ()
+    scanner: tuple[tuple[str, str], ...] = ()
     rescale: tuple[str, str, str] = ("1", "0", "")
     lut: bool = False
     lossy: bool = False
@@ -258,7 +261,7 @@ def _image(path: Path, frame: int | None, header: Dataset, own: dict[str, Any], 
     def said(name: str) -> str:
         try:
             return _text(get(name))
-        except BROKEN:  # a tag that only tells passes apart may be out of order
+        except BROKEN:  # a tag that only tells passes or scanners apart may be out of order
             return ""
 
     passes = {name: said(name) for name in PASS_TAGS}
@@ -280,6 +283,7 @@ def _image(path: Path, frame: int | None, header: Dataset, own: dict[str, Any], 
         thickness=number("SliceThickness"),
         tilt=number("GantryDetectorTilt") or 0.0,
         passes=tuple((name, value) for name, value in passes.items() if value),
+        scanner=tuple((name, value) for name in SCANNER_TAGS if (value := said(name))),
         rescale=(slope, intercept, unit),
         lut=bool(header.get("ModalityLUTSequence")),
         lossy=said("LossyImageCompression") == "01",

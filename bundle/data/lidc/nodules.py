@@ -241,6 +241,7 @@ class LoadLidcNodule(Transform):
             slice_thickness=cluster.slice_thickness,
             ratings=cluster.ratings,
             diameter_mm=cluster.diameter_mm,
+            scanner=geometry.scanner,
         )
         add_notes(item["image"], voxels.notes)
         return item

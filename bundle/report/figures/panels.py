@@ -11,9 +11,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from bundle.inferers.registry import label
+from bundle.report.facts import NoduleFacts
 from bundle.report.figures.style import LUNG_WINDOW, PAGE_WIDTH, wrapped
 from bundle.report.figures.views import Cut, outline
-from bundle.report.results import NoduleFacts
 
 FEWEST = 5  # panels of a row
 PANEL = PAGE_WIDTH / 6.5  # inches

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bundle.metrics.spectrum import power_spectrum
-from bundle.report.results import TRUTH, NoduleFacts, StudyResults
+from bundle.report.facts import NoduleFacts
+from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tidy import to_csv
 from bundle.store import ResultStore
 

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bundle.report.results import NoduleFacts, StudyResults
+from bundle.report.facts import NoduleFacts
+from bundle.report.results import StudyResults
 
 PLANES = {0: "sagittal", 1: "coronal", 2: "axial"}
 

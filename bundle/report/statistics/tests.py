@@ -130,7 +130,7 @@ def bootstrap_interval(
         return NAN, NAN
     # about the mean, so that equal values have an interval of width 0, to the last digit
     centre = float(array.mean())
-    means = _resampling_weights(len(array), resamples, seed) @ (array - centre)
+    means = resampling_weights(len(array), resamples, seed) @ (array - centre)
     if array.min() == array.max():
         return float(array[0]), float(array[0])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -192,7 +192,7 @@ def _too_little(values: np.ndarray, test: str, spread: bool = True) -> str:
 
 
 @lru_cache(maxsize=32)
-def _resampling_weights(n: int, resamples: int, seed: int) -> np.ndarray:
+def resampling_weights(n: int, resamples: int, seed: int) -> np.ndarray:
     """(resamples, n) share of each nodule in each resampled mean."""
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     weights = counts / n

@@ -10,6 +10,7 @@ from bundle.report.results import StudyResults
 from bundle.report.tables.methods_tables import methods_tables
 from bundle.report.tables.paper_tables import paper_tables
 from bundle.report.tables.repeat_tables import repeat_tables
+from bundle.report.tables.scanner_tables import scanner_tables
 from bundle.report.tables.size_tables import size_tables
 from bundle.report.tables.table import Table
 from bundle.report.tables.uncertainty_tables import uncertainty_tables
@@ -18,12 +19,13 @@ from bundle.store import ResultStore
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a study: the paper's, of uncertainty, of the methods side by side, of sizes."""
+    """The tables of a study: the paper's, of uncertainty, of the methods side by side, of sizes, by scanner."""
 
     paper: Sequence[Table]
     uncertainty: Sequence[Table]
     methods: Sequence[Table]
     sizes: Sequence[Table] = ()
+    scanners: Sequence[Table] = ()
 
 
 def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables:
@@ -38,10 +40,11 @@ def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables
     """
     sizes = [*size_tables(results), *repeat_tables(results)]
     side_by_side = methods_tables(results, options)
-    made = Tables(paper_tables(results), uncertainty_tables(results), side_by_side, sizes)
+    scanners = scanner_tables(results, options)
+    made = Tables(paper_tables(results), uncertainty_tables(results), side_by_side, sizes, scanners)
     store = ResultStore(results.root)
     (store.root / "tables").mkdir(exist_ok=True)
-    for table in (*made.paper, *made.uncertainty, *made.methods, *made.sizes):
+    for table in (*made.paper, *made.uncertainty, *made.methods, *made.sizes, *made.scanners):
         for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
             store.write_text(f"tables/{table.name}.{ending}", text)
     return made
