@@ -66,6 +66,8 @@ def check_hu(hu: np.ndarray, what: str, padding_hu: float | None = None) -> None
         looks = "look normalised to 0 to 1" if high > 0 else "are all alike"
     elif low >= -1 and high <= 1:
         looks = "look normalised to -1 to 1"
+    elif low >= 0 and high <= 20:
+        looks = "look scaled to a range of their own"
     elif low >= 0 and high <= 255:
         looks = "look like 8-bit grey values"
     elif low >= 0:

@@ -291,6 +291,19 @@ def test_padding_stays_padding():
     np.testing.assert_allclose(dense(volume, LinearInferer(), slice_spacing=0.5)[0, 0, 3, :, 8].numpy(), hu[3, :, 2])
 
 
+@pytest.mark.parametrize("method", [PchipInferer, CubicInferer])
+@pytest.mark.parametrize("options", [{}, {"thickness_mm": 2.0}, {"keep_observed": False}, {"tile": 3}])
+def test_what_is_rounded_as_it_comes_is_what_would_be_rounded_at_the_end(method, options):
+    volume = thick_volume(scale=800.0)
+    volume[0, 0, 2:4] = -3024.0
+    volume.meta["padding_hu"] = -3024.0
+    late, early = (dense(volume, method(), slice_spacing=0.8, rounded=rounded, **options) for rounded in (False, True))
+    assert late.dtype == torch.float32
+    assert early.dtype == (torch.float32 if "keep_observed" in options else torch.int16)
+    np.testing.assert_array_equal(np.rint(early.numpy()), np.rint(late.numpy()))
+    np.testing.assert_array_equal(early[0, 0, 2:4].numpy(), -3024)
+
+
 def test_each_nodule_of_a_label_map_is_carried_by_itself():
     volume = thick_volume((40, 20, 4), spacing=(1, 1, 4), channels=2)
     labels = np.zeros((40, 20, 4), np.float32)

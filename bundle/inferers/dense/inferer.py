@@ -42,6 +42,7 @@ from bundle.profile import checked_profile
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
 from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_hu, to_unit
+from bundle.units import whole_hu
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class DenseInferer(Inferer):
             ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
         slice_profile: how a slice weighs its thickness, see :mod:`bundle.profile`.
         with_image: a mask method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
+        rounded: HU of a method that treats each voxel column by itself are rounded to int16 as they come, as files hold
+            them: half the memory. Those of others stay float32.
 
     Attributes:
         on_progress: told how many tiles are done, in parts too while a method is fitted to one; None: the bar is.
@@ -95,6 +98,7 @@ class DenseInferer(Inferer):
         thickness_mm: float | None = None,
         slice_profile: str = "trapezoid",
         with_image: bool = False,
+        rounded: bool = False,
     ) -> None:
         self.methods = methods
         self.method = method
@@ -108,6 +112,7 @@ class DenseInferer(Inferer):
         self.thickness_mm = thickness_mm
         self.slice_profile = checked_profile(slice_profile)
         self.with_image = with_image
+        self.rounded = rounded
         self.calibration = calibration
         self.on_progress: Progress | None = None
         self.notes: list[str] = []
@@ -121,7 +126,7 @@ class DenseInferer(Inferer):
             network: see ``from_network``.
 
         Returns:
-            (B, 1, X, Y, Z) MetaTensor, float32 HU, or labels from a mask method: the first slice where the input's
+            (B, 1, X, Y, Z) MetaTensor, float32 HU (int16: see ``rounded``), or labels from a mask method: the first slice where the input's
             first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
             ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it;
             ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
@@ -186,17 +191,16 @@ class DenseInferer(Inferer):
         padding = volume.meta.get("padding_hu")
         keeps = self.keep_observed and not template.thickness_mm
         kept = observed_index(positions, targets) if keeps else np.full(len(targets), -1)
+        finish = partial(_finish, kept=kept, places=template, padding=padding)
         error, image = None, None
         if method.kind == "mask":
             if method.reads_image:
                 template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
             dense = self._carried(data[1], template, method, name)
-            image = self._image(data[0], template, kept, padding) if self.with_image else None
+            if self.with_image:  # the brightness under the mask
+                image, _ = self._tiled(data[0], template, PchipInferer(), "pchip", None, padding, finish)
         else:
-            dense, error = self._tiled(data[0], template, method, name, network, padding)
-            if not self.keep_observed:
-                without_seams(dense, observed_index(positions, targets) >= 0)
-            _finish(dense, data[0], kept, template, padding)
+            dense, error = self._tiled(data[0], template, method, name, network, padding, finish)
             if error is not None:
                 error *= HU_RANGE
                 error[..., kept >= 0] = 0
@@ -229,12 +233,6 @@ class DenseInferer(Inferer):
             told(1, 1, "")
         return made.astype(np.float32)
 
-    def _image(self, hu: np.ndarray, template: ObservedSlices, kept: np.ndarray, padding: float | None) -> np.ndarray:
-        """The brightness under a mask, (X, Y, Z) HU, by PCHIP."""
-        image, _ = self._tiled(hu, template, PchipInferer(), "pchip", None, padding)
-        _finish(image, hu, kept, template, padding)
-        return image
-
     def _note(self, notes: Sequence[str]) -> None:
         for note in [note for note in notes if note not in self.notes]:
             self.notes.append(note)
@@ -248,13 +246,17 @@ class DenseInferer(Inferer):
         name: str,
         network: Any,
         padding: float | None,
+        finish: Callable[[np.ndarray, np.ndarray], None],
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Run the method tile by tile; (X, Y, Z) float32 intensities and its expected error."""
+        """Run the method tile by tile; (X, Y, Z) HU and its expected error, normalised."""
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
         tile = self.tile if method.in_plane else column_tile(self.tile, len(template.targets))
         parts = tiles(data.shape[:2], tile, overlap)
         shape = (*data.shape[:2], len(template.targets))
-        blend, errors, all_give_errors = Blend(shape, parts, overlap), None, True
+        # seams are seen in the whole volume alone, and tiles are blended before they are rounded
+        rounded = self.rounded and self.keep_observed and not method.in_plane
+        blend = Blend(shape, parts, overlap, np.int16 if rounded else np.float32)
+        errors, all_give_errors = None, True
         with ProgressBars("tile", keep=True, show=self.progress) as bars:
             told = self.on_progress or bars(name)
             for number, part in enumerate(parts):
@@ -262,7 +264,12 @@ class DenseInferer(Inferer):
                 seen = dataclasses.replace(template, seed=template.seed + number)
                 result = self._reconstruct(method, data[part].astype(np.float64), seen, network, padding)
                 assert result.image is not None
-                blend.add(part, result.image)
+                made = result.image
+                if rounded:
+                    made = np.array(made, dtype=np.float32)
+                    finish(made, data[part])
+                    made = whole_hu(f"what {name} made", made)
+                blend.add(part, made)
                 all_give_errors &= result.error is not None
                 if result.error is not None:
                     # the blend of two values is off by no more than the blend of their errors
@@ -271,6 +278,10 @@ class DenseInferer(Inferer):
                 self._note(result.notes)
                 told(number + 1, len(parts), "")
             method.on_progress = None
+        if not rounded:
+            if not self.keep_observed:
+                without_seams(blend.volume, observed_index(template.positions, template.targets) >= 0)
+            finish(blend.volume, data)
         # a map with holes would look sure where nothing is known
         return blend.volume, errors.volume if errors is not None and all_give_errors else None
 

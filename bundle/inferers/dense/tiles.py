@@ -77,6 +77,7 @@ class Blend:
         shape: (X, Y, Z) of the volume.
         parts: all of its tiles.
         overlap: of the tiles, in voxels.
+        dtype: of the volume; whole numbers for tiles without overlap.
 
     Example:
         >>> parts = [(slice(0, 2), slice(0, 2)), (slice(1, 3), slice(0, 2))]
@@ -87,8 +88,10 @@ class Blend:
         [0.0, 0.5, 1.0]
     """
 
-    def __init__(self, shape: tuple[int, int, int], parts: list[Tile], overlap: int) -> None:
-        self.volume = np.zeros(shape, dtype=np.float32)
+    def __init__(
+        self, shape: tuple[int, int, int], parts: list[Tile], overlap: int, dtype: type[np.generic] = np.float32
+    ) -> None:
+        self.volume = np.zeros(shape, dtype=dtype)
         self.overlap = overlap
         self._total = np.zeros(shape[:2], dtype=np.float32)
         for part in parts:
