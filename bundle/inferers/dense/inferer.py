@@ -126,8 +126,9 @@ class DenseInferer(Inferer):
             network: see ``from_network``.
 
         Returns:
-            (B, 1, X, Y, Z) MetaTensor, float32 HU (int16: see ``rounded``), or labels from a mask method: the first slice where the input's
-            first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or ``"mask"``;
+            (B, 1, X, Y, Z) MetaTensor, float32 HU (int16: see ``rounded``), or labels from a mask method: the first
+            slice where the input's first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or
+            ``"mask"``;
             ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it;
             ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
             parts.
