@@ -24,6 +24,7 @@ from bundle.metrics.radiometric import (
     psnr,
     rmse,
 )
+from bundle.metrics.radiomics.evaluator import RadiomicsEvaluator
 from bundle.metrics.regions import slice_region, slice_sets
 from bundle.metrics.size_evaluator import SizeEvaluator
 from bundle.metrics.spectrum import Density, Spectrum, hu_density, mean_spectrum, power_spectrum
@@ -65,6 +66,7 @@ __all__ = [
     "MaskMetric",
     "Metric",
     "NoduleEvaluator",
+    "RadiomicsEvaluator",
     "RegionKurtosis",
     "RegionMAE",
     "RegionMean",

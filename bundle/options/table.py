@@ -133,6 +133,9 @@ _ALL = (
     Option("calibration", PATH.or_none(), "of expected errors; `None`: as the methods have them", "`uncertainty.json`"),
     Option("thresholds_hu", numbers(), "HU at which reconstructions are turned into masks"),
     Option("roi_margin_mm", number(0, unit="mm"), "mm around the nodule in which thresholds are applied"),
+    Option(
+        "radiomics", FLAG, "radiomic features of the nodule too ([measurements.md](measurements.md); extra `radiomics`)"
+    ),
     Option("output_file", PATH, "what the calibration writes"),
     Option("strides", numbers(), "strides at which errors are compared with what was expected"),
     Option("thick", PAIRS, "further comparisons: a stride, and how many slices an observed one is the average of"),

@@ -20,6 +20,7 @@ from bundle.errors import InputError
 
 COLUMNS = ("nodule_id", "method", "slices", "region", "threshold_hu", "metric", "value")
 CLINICAL = ("nodule_id", "method", "reference", "quantity", "unit", "value", "reason")
+RADIOMICS = ("nodule_id", "method", "resampling", "class", "feature", "value", "reason")
 KEY = ("method", "slices", "region", "threshold_hu", "metric")
 
 
@@ -27,12 +28,12 @@ def number_text(value: float, decimals: int) -> str:
     """A value in a cell: a dash where it is undefined, the sign of infinity where it is that.
 
     Example:
-        >>> number_text(0.126, 2), number_text(math.inf, 2), number_text(math.nan, 2)
-        ('0.13', '∞', '–')
+        >>> number_text(0.126, 2), number_text(-0.2, 0), number_text(math.inf, 2), number_text(math.nan, 2)
+        ('0.13', '0', '∞', '–')
     """
     if math.isnan(value):
         return "–"
-    return f"{value:.{decimals}f}".replace("inf", "∞")
+    return f"{value:z.{decimals}f}".replace("inf", "∞")
 
 
 @dataclass(frozen=True)

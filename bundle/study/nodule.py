@@ -20,8 +20,14 @@ from bundle.data.notes import notes_of
 from bundle.errors import InputError, OutputError
 from bundle.inferers import FittedInferer, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.consistency import agreed
-from bundle.metrics import NoduleEvaluator, SizeEvaluator, TextureEvaluator, UncertaintyEvaluator
-from bundle.progress import Report
+from bundle.metrics import (
+    NoduleEvaluator,
+    RadiomicsEvaluator,
+    SizeEvaluator,
+    TextureEvaluator,
+    UncertaintyEvaluator,
+)
+from bundle.progress import Progress, Report
 from bundle.store import ResultStore, describe, fingerprint
 from bundle.study.case import Case, Crop, nodule_seed, on_case, prepare, reconstruct, save_reconstruction, save_truth
 from bundle.study.outcome import Outcome, Share, take, take_truth
@@ -47,6 +53,7 @@ class NoduleWork:
         reveal: whether methods are shown the unobserved slices; for the published protocol alone.
         uncertainty: measures expected errors, of methods that give them; None: not measured.
         sizes: measures volumes and diameters; None: not measured.
+        radiomics: measures radiomic features; None: not measured.
     """
 
     source: NoduleSource
@@ -60,6 +67,7 @@ class NoduleWork:
     reveal: bool = False
     uncertainty: UncertaintyEvaluator | None = None
     sizes: SizeEvaluator | None = None
+    radiomics: RadiomicsEvaluator | None = None
 
     def __call__(self, index: int, report: Report) -> Outcome:
         """Carry one nodule through every method; failures are recorded.
@@ -114,7 +122,7 @@ class NoduleWork:
         """Compute and store what is missing."""
         outcome, case = Outcome(damaged=share.damaged), share.case
         try:
-            truth = share.stored["truth"] or self._save_truth(case, share.wanted["truth"])
+            truth = share.stored["truth"] or self._save_truth(case, share.wanted["truth"], report)
         except OutputError:
             raise
         except Exception as fault:
@@ -139,16 +147,17 @@ class NoduleWork:
     def fingerprints(self, index: int) -> dict[str, str]:
         """Fingerprint of each stored part of a nodule: ``truth`` and every method."""
         nodule = (__version__, self.source.fingerprint(index), self.crop, self.decimate)
-        wanted = {"truth": fingerprint(*nodule, self.texture, self.sizes)}
+        asked = () if self.radiomics is None else (self.radiomics,)  # results of before they were there stay good
+        wanted = {"truth": fingerprint(*nodule, self.texture, self.sizes, *asked)}
         for name, inferer in self.inferers.items():
             file = None
             if isinstance(inferer, StoredInferer):
                 file = inferer.identity(self.source.ids[index], self.source.whole_id(index))
             measured = (self.evaluator, self.texture, self.uncertainty, self.sizes)
-            wanted[name] = fingerprint(*nodule, name, inferer, *measured, self.seed, self.reveal, file)
+            wanted[name] = fingerprint(*nodule, name, inferer, *measured, self.seed, self.reveal, file, *asked)
         return wanted
 
-    def _save_truth(self, case: Case | None, wanted: str) -> dict[str, Any]:
+    def _save_truth(self, case: Case | None, wanted: str, report: Report) -> dict[str, Any]:
         assert case is not None
         known = ("source", "ratings", "diameter_mm", "slice_thickness", "scanner")
         facts = {key: describe(case.item.get(key)) for key in known}
@@ -159,30 +168,38 @@ class NoduleWork:
         facts |= {"axis": case.axis, "observed": case.centres.astype(int).tolist()}
         facts["texture"] = [] if self.texture is None else self.texture.truth_rows(case.truth)
         facts["sizes"] = {} if self.sizes is None else case.true_sizes(self.sizes)
+        if self.radiomics is not None:
+            facts["radiomics"] = self.radiomics.truth_rows(case.truth, report(f"{case.nodule_id} truth"))
         with self.store.writing(case.nodule_id, "truth", wanted, facts) as folder:
             save_truth(folder, case)
         return facts
 
     def _compute(self, case: Case, name: str, inferer: SliceInferer, wanted: str, report: Report) -> dict[str, Any]:
-        inferer.on_progress = report(f"{case.nodule_id} {name}")
-        inferer.on_progress(0, 1, "")
+        told = report(f"{case.nodule_id} {name}")
+        told(0, 1, "")
+        inferer.on_progress = told
         try:
             made, seconds = reconstruct(case, inferer, nodule_seed(self.seed, case.nodule_id, name), self.reveal)
         finally:
             inferer.on_progress = None
-        return self._keep(case, name, wanted, made, seconds)
+        return self._keep(case, name, wanted, made, seconds, told)
 
-    def _keep(self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float) -> dict[str, Any]:
+    def _keep(
+        self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float, told: Progress
+    ) -> dict[str, Any]:
         """Measure a reconstruction and store it with its rows."""
         rows = self.evaluator.rows(case.truth, made.image, made.mask)
         masks: dict[float, Any] = {}
         texture: list[dict[str, Any]] = []
+        radiomics: list[dict[str, Any]] = []
         if made.image is not None:
             if self.texture is not None:
                 texture = self.texture.rows(case.truth, made.image)
+            if self.radiomics is not None:
+                radiomics = self.radiomics.rows(case.truth, made.image, told)
             masks = self.evaluator.masks(case.truth, made.image)
         uncertain = self._uncertainty(case, name, made)
-        result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain}
+        result: dict[str, Any] = {"rows": rows, "texture": texture, "uncertainty": uncertain, "radiomics": radiomics}
         result["sizes"] = [] if self.sizes is None else self.sizes.rows(case.truth, made.image, made.mask)
         result |= {"seconds": seconds, "notes": made.notes, "timings": made.timings}
         with self.store.writing(case.nodule_id, name, wanted, result) as folder:
@@ -256,7 +273,8 @@ class NoduleWork:
                 inferer.on_progress = None
             seconds = (time.perf_counter() - start) / len(cases)
             for (case, wanted), made, seen in zip(cases, results, observed, strict=True):
-                self._keep(case, name, wanted, on_case(case, agreed(made, seen)), seconds)
+                told = report(f"{case.nodule_id} {name}")
+                self._keep(case, name, wanted, on_case(case, agreed(made, seen)), seconds, told)
 
     def _failed(self, reason: str) -> Outcome:
         """Of a nodule on which every method failed."""
@@ -267,8 +285,9 @@ class NoduleWork:
 
     def _fail(self, outcome: Outcome, name: str, inferer: SliceInferer, reason: str) -> None:
         outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
-        measured = self.texture if inferer.kind == "image" else None
-        outcome.texture[name] = [] if measured is None else measured.expected_rows()
+        image = inferer.kind == "image"
+        outcome.texture[name] = self.texture.expected_rows() if image and self.texture else []
+        outcome.radiomics[name] = self.radiomics.expected_rows(reason) if image and self.radiomics else []
         outcome.sizes[name] = [] if self.sizes is None else self.sizes.expected_rows(inferer.kind, reason)
         outcome.failures[name] = reason
 

@@ -11,17 +11,18 @@ from bundle.study.case import Case
 
 @dataclass
 class Outcome:
-    """What became of one nodule, by method: rows of metrics, texture, uncertainty, sizes; reason of failure, seconds,
-    how it was computed, notes, what was wrong with a stored result that was computed anew.
+    """What became of one nodule, by method: rows of metrics, texture, uncertainty, sizes, radiomics; reason of failure,
+    seconds, how it was computed, notes, what was wrong with a stored result that was computed anew.
 
-    Texture and sizes have a method more, ``truth``: the CT itself, to compare with; sizes also ``sum_of_areas``. Only
-    methods that say how far they may be off have rows of uncertainty.
+    Texture, sizes and radiomics have a method more, ``truth``: the CT itself, to compare with; sizes also
+    ``sum_of_areas``. Only methods that say how far they may be off have rows of uncertainty.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     texture: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     uncertainty: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sizes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    radiomics: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -47,11 +48,13 @@ class Share:
 
 def take_truth(outcome: Outcome, truth: Mapping[str, Any]) -> None:
     """Put what is stored of the truth, or {}, into an outcome."""
-    outcome.texture["truth"], outcome.notes["truth"] = truth.get("texture", []), truth.get("notes", [])
+    for part in ("texture", "radiomics", "notes"):
+        getattr(outcome, part)["truth"] = truth.get(part, [])
     outcome.sizes = dict(truth.get("sizes", {}))
 
 
 def take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
     """Put what is stored of a method into an outcome."""
-    for part in ("rows", "texture", "uncertainty", "sizes", "seconds", "timings", "notes"):
-        getattr(outcome, part)[name] = result[part]
+    for part in ("rows", "texture", "uncertainty", "sizes", "radiomics", "seconds", "timings", "notes"):
+        if part in result:  # radiomics is not in results of before it was there
+            getattr(outcome, part)[name] = result[part]

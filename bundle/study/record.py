@@ -97,6 +97,7 @@ def parameters(work: NoduleWork) -> dict[str, Any]:
         "texture": describe(work.texture),
         "uncertainty": describe(work.uncertainty),
         "sizes": describe(work.sizes),
+        "radiomics": describe(work.radiomics),
         "versions": package_versions(),
     }
 

@@ -20,7 +20,13 @@ from bundle.errors import InputError
 from bundle.inferers import SliceInferer, StoredInferer, read_calibrations
 from bundle.inferers.names import chosen_names
 from bundle.inferers.registry import default_methods, seconds
-from bundle.metrics import NoduleEvaluator, SizeEvaluator, TextureEvaluator, UncertaintyEvaluator
+from bundle.metrics import (
+    NoduleEvaluator,
+    RadiomicsEvaluator,
+    SizeEvaluator,
+    TextureEvaluator,
+    UncertaintyEvaluator,
+)
 from bundle.progress import ProgressBars, wrapped_lines
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
@@ -57,6 +63,7 @@ class Study:
         stack: fit all nodules of an implicit method together before anything else; None: on a GPU.
         report: write ``report.html`` at the end, if what it needs is installed; tables are written in any case.
         sizes: measures volumes and diameters; None: they are not measured.
+        radiomics: measures radiomic features; None: they are not measured.
         offsets: "all": go through each other first slice too, for the repeatability of sizes; each is a study of its
             own in ``offsets/<first slice>/``. None: not.
         report_options: of its tables, which methods the others are compared with.
@@ -89,6 +96,7 @@ class Study:
         report_options: ReportOptions | None = None,
         sizes: SizeEvaluator | None = None,
         offsets: Literal["all"] | None = None,
+        radiomics: RadiomicsEvaluator | None = None,
     ) -> None:
         self.source = source
         self.crop = crop
@@ -103,6 +111,7 @@ class Study:
         self.uncertainty = uncertainty
         self.sizes = sizes
         self.offsets = offsets
+        self.radiomics = radiomics
         self.calibration = calibration
         self.reveal_unobserved = reveal_unobserved
         self.shard = shard
@@ -199,7 +208,8 @@ class Study:
         for name, inferer in inferers.items():
             inferer.calibration = calibrations.get(name, inferer.calibration)
         parts = (self.source, self.crop, self.decimate, inferers, self.metrics, self.texture)
-        return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, self.uncertainty, self.sizes)
+        measured = (self.uncertainty, self.sizes, self.radiomics)
+        return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, *measured)
 
 
 def _say(*lines: str) -> None:

@@ -1,4 +1,4 @@
-"""The study's files of values: metrics, texture, uncertainty, sizes, summaries, failures, timings; figures to print."""
+"""The study's files of values: one for each kind of rows, summaries, failures, timings; figures to print."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from bundle.metrics.size_evaluator import SUM_OF_AREAS
 from bundle.metrics.table import metric_of
 from bundle.progress import COLUMNS
-from bundle.report.results import KINDS
+from bundle.report.results import KINDS, TRUTH
 from bundle.report.tables.table import Table
-from bundle.report.tidy import CLINICAL, KEY, Summary, summarise_rows, summary_texts, to_csv
+from bundle.report.tidy import CLINICAL, KEY, RADIOMICS, Summary, summarise_rows, summary_texts, to_csv
 from bundle.report.tidy import COLUMNS as TIDY
 from bundle.store import ResultStore
 
@@ -21,12 +21,13 @@ Summaries = Mapping[tuple, Summary]
 
 
 class NoduleOutcome(Protocol):
-    """What the tables need of one nodule: rows, texture, uncertainty, sizes, failures and seconds, each by method."""
+    """What the tables need of one nodule: rows of each file, failures and seconds, by method."""
 
     rows: dict[str, list[dict[str, Any]]]
     texture: dict[str, list[dict[str, Any]]]
     uncertainty: dict[str, list[dict[str, Any]]]
     sizes: dict[str, list[dict[str, Any]]]
+    radiomics: dict[str, list[dict[str, Any]]]
     failures: dict[str, str]
     seconds: dict[str, float]
 
@@ -46,25 +47,13 @@ def write_tables(
         the main figures, to be printed.
     """
     names = list(methods)
-    rows = [
-        {"nodule_id": nodule_id, "method": name, **row}
-        for nodule_id, outcome in outcomes
-        for name in names
-        for row in outcome.rows[name]
-    ]
-    texture = [
-        {"nodule_id": nodule_id, "method": name, **row}
-        for nodule_id, outcome in outcomes
-        for name in ("truth", *names)
-        for row in outcome.texture.get(name, [])
-    ]
-    uncertainty = uncertainty_rows(outcomes, names)
-    sizes = [
-        {"nodule_id": nodule_id, "method": name, **row}
-        for nodule_id, outcome in outcomes
-        for name in ("truth", SUM_OF_AREAS, *names)
-        for row in outcome.sizes.get(name, [])
-    ]
+    rows = _tidy(outcomes, "rows", names)
+    texture = _tidy(outcomes, "texture", [TRUTH, *names])
+    optional = {
+        "uncertainty.csv": (uncertainty_rows(outcomes, names), TIDY),
+        "clinical.csv": (_tidy(outcomes, "sizes", [TRUTH, SUM_OF_AREAS, *names]), CLINICAL),
+        "radiomics.csv": (_tidy(outcomes, "radiomics", [TRUTH, *names]), RADIOMICS),
+    }
     failures = [
         {"nodule_id": nodule_id, "method": name, "reason": outcome.failures[name]}
         for nodule_id, outcome in outcomes
@@ -79,7 +68,7 @@ def write_tables(
     ]
     store.write_text("metrics.csv", to_csv(rows))
     store.write_text("texture.csv", to_csv(texture))
-    for file, found, columns in (("uncertainty.csv", uncertainty, TIDY), ("clinical.csv", sizes, CLINICAL)):
+    for file, (found, columns) in optional.items():
         if found:
             store.write_text(file, to_csv(found, columns))
         else:
@@ -88,7 +77,17 @@ def write_tables(
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)
     store.write_text("summary.csv", summary_csv(summaries, kind))
-    return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(uncertainty), names)
+    return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(optional["uncertainty.csv"][0]), names)
+
+
+def _tidy(outcomes: Sequence[tuple[str, NoduleOutcome]], part: str, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one file, nodule by nodule and method by method."""
+    return [
+        {"nodule_id": nodule_id, "method": name, **row}
+        for nodule_id, outcome in outcomes
+        for name in methods
+        for row in getattr(outcome, part).get(name, [])
+    ]
 
 
 def uncertainty_rows(outcomes: Sequence[tuple[str, NoduleOutcome]], methods: Sequence[str]) -> list[dict[str, Any]]:
