@@ -117,7 +117,7 @@ def _datalist(folder: Path, count: int) -> None:
 
 def _multiply(study: Study, folder: Path) -> None:
     """Give every nodule the results of the first, as links to its files, with fingerprints of its own."""
-    work = study._work()
+    work = study.work()
     first = study_folder(folder) / "nodules" / "n00000"
     parts = {part.name: json.loads((part / "result.json").read_text(encoding="utf-8")) for part in first.iterdir()}
     shared = json.dumps(parts)

@@ -226,6 +226,13 @@ def _pairs(given: Any) -> list[list[int]]:
     return [[_whole(number, 1) for number in pair] for pair in given]
 
 
+def _strides(given: Any) -> list[int]:
+    found = [_whole(one, 2) for one in (given if isinstance(given, list | tuple) else [given])]
+    if not found or len(set(found)) < len(found):
+        raise ValueError
+    return found
+
+
 def _share(given: Any) -> Any:
     if not hasattr(given, "indices"):
         raise TypeError("no bundle.study.shards.Shard")
@@ -238,5 +245,6 @@ TEXT = Kind("a word", str)
 TEXTS = Kind("a list of words", lambda given: _names(given) if given not in ((), []) else [])
 NAMES = Kind("names, such as \"['linear','cubic']\"", _names, optional=True)
 DEVICE = Kind("a device of this machine, such as 'cpu' or 'cuda:0'", _device)
+STRIDES = Kind("different whole numbers of 2 or more, such as [2, 3, 5]", _strides)
 PAIRS = Kind("pairs of whole numbers, such as [[3,3],[2,4]]", _pairs)
 SHARE = Kind("what configs/multi_gpu_study.json sets, as no word can", _share, optional=True)

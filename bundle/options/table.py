@@ -17,6 +17,7 @@ from bundle.options.kinds import (
     PAIRS,
     PATH,
     SHARE,
+    STRIDES,
     TEXT,
     TEXTS,
     Kind,
@@ -137,8 +138,8 @@ _ALL = (
         "radiomics", FLAG, "radiomic features of the nodule too ([measurements.md](measurements.md); extra `radiomics`)"
     ),
     Option("output_file", PATH, "what the calibration writes"),
-    Option("strides", numbers(), "strides at which errors are compared with what was expected"),
-    Option("thick", PAIRS, "further comparisons: a stride, and how many slices an observed one is the average of"),
+    Option("strides", STRIDES, "strides at which slices are left out, one after the other"),
+    Option("thick", PAIRS, "further settings: a stride, and how many slices an observed one is the average of"),
     Option("slices", one_of("unobserved", "interpolated"), "which slices count"),
     Option("ids", PATH.or_none(), "a text file of the nodule ids to use", "none: all"),
     Option("test_folds", numbers().or_none(), "only patients of these folds of 5", "all"),
@@ -157,7 +158,7 @@ _ALL = (
     Option("train_folds", numbers(), "parts to learn from"),
     Option("validation_folds", numbers(), "parts to choose the best weights by"),
     Option("validation_averages", PAIRS, "as `thick`, in the validation"),
-    Option("validation_strides", numbers(), "strides at which the validation leaves slices out"),
+    Option("validation_strides", STRIDES, "strides at which the validation leaves slices out"),
 )
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _ALL}

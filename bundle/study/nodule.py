@@ -243,6 +243,11 @@ class NoduleWork:
                 outcome.reused += 1
         return outcome
 
+    def clean(self, indices: Sequence[int]) -> None:
+        """Take away what was stopped half way."""
+        for i in indices:
+            self.store.clean(self.source.ids[i])
+
     def fit_stacks(self, indices: Sequence[int], report: Report) -> None:
         """Fit all nodules of every implicit method together and store the results, for a GPU.
 

@@ -113,8 +113,10 @@ def package_versions() -> dict[str, str]:
     return versions | {"torch_threads": "1 a process", "cuda": str(torch.version.cuda)}
 
 
-def last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path) -> str:
-    """The line that a study ends with.
+def last_line(
+    ordered: list[tuple[str, Outcome]], methods: int, seconds: float, root: Path, settings: int | None = None
+) -> str:
+    """The line that a study ends with, or a sweep over so many settings.
 
     Example:
         >>> last_line([("n0", Outcome(reused=1)), ("n1", Outcome(failures={"siren": "why"}))], 2, 4.2, Path("out"))
@@ -123,7 +125,9 @@ def last_line(ordered: list[tuple[str, Outcome]], methods: int, seconds: float, 
     failed = sum(len(outcome.failures) for _, outcome in ordered)
     reused = sum(outcome.reused for _, outcome in ordered)
     total = len(ordered) * methods
+    several = "" if settings is None else f"{settings} settings x "
     return (
-        f"{len(ordered)} nodules x {methods} methods: {total - failed} reconstructed ({reused} of them earlier), "
+        f"{several}{len(ordered) // (settings or 1)} nodules x {methods} methods: "
+        f"{total - failed} reconstructed ({reused} of them earlier), "
         f"{failed} failed, in {seconds:.0f} s; results in {root}"
     )

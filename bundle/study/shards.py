@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from bundle.errors import InputError
 from bundle.lock import hold
 from bundle.store import ResultStore, fingerprint
 from bundle.study.nodule import NoduleWork
+from bundle.study.outcome import Outcome
 from bundle.study.record import parameters
 
 # (rank, world, first rank) as torchrun, a SLURM array and srun call them
@@ -50,6 +51,19 @@ class Shard:
     def indices(self, count: int) -> list[int]:
         """Which of ``count`` nodules are this shard's."""
         return list(range(self.rank, count, self.world))
+
+    def title(self, work: str) -> str:
+        """What the progress of this share is called.
+
+        Example:
+            >>> Shard().title("study"), Shard(1, 3).title("study")
+            ('study', 'shard 1 of 3')
+        """
+        return work if self.world == 1 else f"shard {self.rank} of {self.world}"
+
+    def waiting(self, missing: Sequence[int]) -> str:
+        """What is said where this shard is done and others are not."""
+        return f"{self.title('')}: done; shards {list(missing)} are not yet, the last of them writes the tables"
 
     def device(self, gpus: int) -> str:
         """The GPU of this process, or the CPU if there is none.
@@ -155,3 +169,27 @@ class ShardBoard:
         except (OSError, ValueError):
             return None
         return mark if mark.get("key") == self.key else None
+
+
+def all_outcomes(
+    work: NoduleWork, shard: Shard, board: ShardBoard, outcomes: Mapping[int, Outcome]
+) -> list[tuple[str, Outcome]] | None:
+    """Say that this shard is done, and take what the others made.
+
+    Args:
+        work: of the study.
+        shard: this process.
+        board: where the shards meet.
+        outcomes: of this shard's nodules, by index.
+
+    Returns:
+        (nodule id, what became of it) of every nodule, in the order of the source; None while another shard is at work.
+    """
+    ids = work.source.ids
+    board.finish({ids[i]: outcome.failures for i, outcome in outcomes.items() if outcome.failures})
+    if board.missing():
+        return None
+    reasons = board.failures()
+    return [
+        (ids[i], outcomes[i] if i in outcomes else work.gather(i, reasons.get(ids[i], {}))) for i in range(len(ids))
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,7 @@ from bundle.study.case import Crop
 from bundle.study.nodule import NoduleWork
 from bundle.study.outcome import Outcome
 from bundle.study.record import damage_lines, doubt_lines, engine_lines, last_line, parameters
-from bundle.study.shards import Shard, ShardBoard, held
+from bundle.study.shards import Shard, ShardBoard, all_outcomes, held
 from bundle.transforms import Decimate
 
 
@@ -127,7 +128,7 @@ class Study:
         """
         leave_unguarded_import()
         start = time.perf_counter()
-        work = self._work()
+        work = self.work()
         shard = self.shard or Shard()
         for other in self._other_first_slices(work):
             print(f"first slice {other.decimate.offset} of {other.decimate.stride}:", flush=True)
@@ -149,47 +150,40 @@ class Study:
             yield other
 
     def _carry_out(self, work: NoduleWork, shard: Shard, start: float) -> None:
-        source, methods, store = work.source, list(work.inferers), work.store
-        _say(f"{source.description}; methods: {', '.join(methods)}", *source.notes)
-        key, costs = _look_over(work)
-        store.write_json("study.json", parameters(work))
-        board = ShardBoard(store, shard, key)
-        board.start()
-        mine = shard.indices(len(source))
-        title = "study" if shard.world == 1 else f"shard {shard.rank} of {shard.world}"
-        outcomes = self._outcomes(work, mine, title, costs)
-        board.finish({source.ids[i]: outcomes[i].failures for i in mine if outcomes[i].failures})
-        missing = board.missing()
-        if missing:
-            _say(f"{title}: done; shards {missing} are not yet, the last of them writes the tables")
+        methods, store = list(work.inferers), work.store
+        say(f"{work.source.description}; methods: {', '.join(methods)}", *work.source.notes)
+        board, costs = begin(work, shard)
+        outcomes = self._outcomes(work, shard, costs)
+        ordered = all_outcomes(work, shard, board, outcomes)
+        if ordered is None:
+            say(shard.waiting(board.missing()))
             return
-        reasons = board.failures()
-        for i in set(range(len(source))) - set(mine):
-            outcomes[i] = work.gather(i, reasons.get(source.ids[i], {}))
-        ordered = [(source.ids[i], outcomes[i]) for i in range(len(source))]
-        _say(write_tables(store, ordered, methods, source.kind))
-        _say(*engine_lines(outcomes.values(), methods))
-        _say(_write_report(store.root, self.report_options, self.report))
+        say(write_tables(store, ordered, methods, work.source.kind))
+        say(*engine_lines([outcome for _, outcome in ordered], methods))
+        tables = partial(_write_tables, store.root, self.report_options)
+        say(write_report(store.root, self.report_options, self.report, tables))
         stored = [name for name, inferer in work.inferers.items() if isinstance(inferer, StoredInferer)]
-        _say(*damage_lines(ordered), *doubt_lines(ordered, ["truth", *stored]))
-        _say(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
-        if not any(len(o.failures) < len(methods) for o in outcomes.values()):
+        say(*damage_lines(ordered), *doubt_lines(ordered, ["truth", *stored]))
+        say(last_line(ordered, len(methods), time.perf_counter() - start, store.root))
+        if not anything(ordered, methods):
             raise InputError(f"nothing could be reconstructed: see {store.root / 'failures.csv'} for the reasons")
 
-    def _outcomes(
-        self, work: NoduleWork, mine: Sequence[int], title: str, costs: Mapping[int, float]
-    ) -> dict[int, Outcome]:
+    def _outcomes(self, work: NoduleWork, shard: Shard, costs: Mapping[int, float]) -> dict[int, Outcome]:
         """Compute this process's share of the nodules, or read what is there."""
+        mine = shard.indices(len(work.source))
         try:
-            if self.stack:
-                with ProgressBars("epoch") as report:
-                    work.fit_stacks(mine, report)
-            return dict(self.machines.run(work, mine, title, work.died, costs.__getitem__))
+            self.fit_stacks(work, mine)
+            return dict(self.machines.run(work, mine, shard.title("study"), work.died, costs.__getitem__))
         finally:
-            for i in mine:  # what was stopped half way
-                work.store.clean(work.source.ids[i])
+            work.clean(mine)
 
-    def _work(self) -> NoduleWork:
+    def fit_stacks(self, work: NoduleWork, mine: Sequence[int]) -> None:
+        """On a GPU, fit the nodules of each implicit method together; elsewhere nothing."""
+        if self.stack:
+            with ProgressBars("epoch") as report:
+                work.fit_stacks(mine, report)
+
+    def work(self) -> NoduleWork:
         """Make the parts; what is wrong with a value shows here, before anything is computed."""
         known = self.inferers() if callable(self.inferers) else self.inferers
         names = chosen_names(default_methods(known) if self.methods is None else self.methods, list(known), "methods")
@@ -212,9 +206,28 @@ class Study:
         return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, *measured)
 
 
-def _say(*lines: str) -> None:
+def say(*lines: str) -> None:
+    """Print what a run tells of itself, at most 100 characters a line."""
     for line in lines:
         print(wrapped_lines(line), flush=True)
+
+
+def begin(work: NoduleWork, shard: Shard) -> tuple[ShardBoard, dict[int, float]]:
+    """Write down what a study is about to do, say how many results are of other parameters.
+
+    Returns:
+        where its shards meet, and about how long each nodule will take, in any unit.
+    """
+    key, costs = _look_over(work)
+    work.store.write_json("study.json", parameters(work))
+    board = ShardBoard(work.store, shard, key)
+    board.start()
+    return board, costs
+
+
+def anything(ordered: Sequence[tuple[str, Outcome]], methods: Sequence[str]) -> bool:
+    """Whether any method reconstructed any nodule."""
+    return any(len(outcome.failures) < len(methods) for _, outcome in ordered)
 
 
 def _look_over(work: NoduleWork) -> tuple[str, dict[int, float]]:
@@ -247,7 +260,8 @@ def _look_over(work: NoduleWork) -> tuple[str, dict[int, float]]:
     return fingerprint(all_wanted), costs
 
 
-def _write_report(root: Path, options: ReportOptions, page: bool) -> str:
+def write_report(root: Path, options: ReportOptions, page: bool, tables: Callable[[], object]) -> str:
+    """Write the page if it is wanted and what it needs is installed, else the tables alone; says which."""
     reason = "no report"
     if page:
         try:
@@ -256,5 +270,9 @@ def _write_report(root: Path, options: ReportOptions, page: bool) -> str:
             return f"report: {build_report(root, options)}"
         except ImportError as fault:
             reason = f"no report: {fault.name} is not installed (pip install '.[report]')"
-    write_report_tables(StudyResults(root), options)
+    tables()
     return f"{reason}; tables: {root / 'tables'}"
+
+
+def _write_tables(root: Path, options: ReportOptions) -> None:
+    write_report_tables(StudyResults(root), options)

@@ -23,6 +23,14 @@ def make_study(datalist, output_dir, methods, **overrides):
     return parser.get_parsed_content("study")
 
 
+def make_sweep(datalist, output_dir, methods, **overrides):
+    parser = ConfigParser()
+    parser.read_config([ROOT / "configs" / name for name in ("study.json", "sweep.json")])
+    parser.update({"bundle_root": str(ROOT), "datalist": datalist and str(datalist), "output_dir": str(output_dir)})
+    parser.update({"methods": methods, "workers": 1, "device": "cpu", "report": False, **overrides})
+    return parser.get_parsed_content("sweep")
+
+
 def make_evaluation(datalist, reconstructions, output_dir, **overrides):
     parser = ConfigParser()
     parser.read_config([ROOT / "configs" / name for name in ("study.json", "evaluate.json")])

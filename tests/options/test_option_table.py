@@ -11,7 +11,7 @@ from bundle.options.check import PARTS, READ_BY_MONAI, check_names, is_run
 from bundle.options.table import OPTIONS, options_table
 
 WORKFLOWS = ("study", "inference", "train", "fit_nodule")
-OVERLAYS = ("evaluate", "calibrate", "published_protocol", "multi_gpu_study", "slurm")
+OVERLAYS = ("evaluate", "calibrate", "published_protocol", "multi_gpu_study", "slurm", "sweep")
 NAMES = WORKFLOWS + OVERLAYS
 CONFIGS = {name: json.loads((ROOT / "configs" / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
 

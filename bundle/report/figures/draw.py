@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from bundle.progress import counted
 from bundle.report.figures.curves import (
@@ -139,9 +142,13 @@ def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
                 continue
             figure, caption, *incomplete = made
             left_out += [sentence for sentences in incomplete for sentence in sentences]
-            # in the picture itself, as it may travel without its caption
-            figure.suptitle(results.kind_words, x=0.995, ha="right", fontsize=7, color="#555555")
             file, title = (name, plan.title) if number == 1 else (f"{name}_{number}", f"{plan.title}: further methods")
-            picture = save(figure, results.root / "figures", file)
+            picture = saved(figure, results.root, file, results.kind_words)
             done.append(Drawn(file, title, caption, picture, number > 1))
     return done, left_out
+
+
+def saved(figure: Figure, root: Path, file: str, kind_words: str) -> str:
+    """Save a figure in ``figures/``; it says itself what data it is of, as it may travel without its caption."""
+    figure.suptitle(kind_words, x=0.995, ha="right", fontsize=7, color="#555555")
+    return save(figure, root / "figures", file)
