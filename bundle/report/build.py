@@ -48,7 +48,7 @@ def build_report(output_dir: str | Path, options: ReportOptions | None = None) -
     tables = write_report_tables(results, chosen)
     write_spectra(results)
     statistics = statistics_tables(results, write_statistics(results), chosen)
-    figures, left_out = draw_figures(results)
+    figures, left_out = draw_figures(results, chosen)
     page = report_html(results, tables, statistics, figures, left_out, chosen)
     return ResultStore(output_dir).write_text("report.html", page)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from bundle.errors import InputError
 from bundle.report.facts import NoduleFacts
-from bundle.report.tidy import CLINICAL, COLUMNS, KEY, Summary, read_rows, summarise_rows
+from bundle.report.tidy import CLINICAL, COLUMNS, KEY, RADIOMICS, Summary, read_rows, summarise_rows
 from bundle.store import mask_name
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
@@ -39,6 +39,7 @@ class StudyResults:
         texture: rows of ``texture.csv``; none where it is absent.
         uncertainty: rows of ``uncertainty.csv``; none where no method says how far it may be off.
         clinical: rows of ``clinical.csv``, sizes; none where it is absent.
+        radiomics: rows of ``radiomics.csv``; none where it is absent.
         failures: rows of ``failures.csv``: nodule_id, method, reason.
         seconds: by (nodule, method).
         study: ``study.json``, empty where it is absent.
@@ -69,6 +70,7 @@ class StudyResults:
         self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
         self.uncertainty = self._tidy("uncertainty.csv", "the table of uncertainty", expected=False)
         self.clinical = self._tidy("clinical.csv", "the table of sizes", expected=False, columns=CLINICAL)
+        self.radiomics = self._tidy("radiomics.csv", "agreement of features", expected=False, columns=RADIOMICS)
         self.facts = {name: facts for name in self.nodules if (facts := self._facts(name)) is not None}
         self._failed = {(row["nodule_id"], row["method"]) for row in self.failures}
 

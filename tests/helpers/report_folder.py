@@ -11,7 +11,9 @@ import numpy as np
 from helpers.nodules import small_nodule
 
 from bundle.inferers.registry import names_of
-from bundle.report.tidy import to_csv
+from bundle.metrics.radiomics.features import FEATURES
+from bundle.metrics.size_evaluator import QUANTITIES
+from bundle.report.tidy import CLINICAL, RADIOMICS, to_csv
 
 THRESHOLDS = (-500.0, -450.0, -400.0, -350.0, -300.0)
 DENSITY = ("linear", "cubic", "siren")
@@ -53,8 +55,12 @@ def write_study(
     kind: str = "phantom",
     texture: bool = True,
     unsure: Sequence[str] = (),
+    agreement: bool = False,
 ) -> Path:
-    """Write the folder; the value of a metric is 0.1 (nodule + 1) (method + 1), nan where the method failed."""
+    """Write the folder; the value of a metric is 0.1 (nodule + 1) (method + 1), nan where the method failed.
+
+    Of sizes and radiomic features, with ``agreement``, it is (1 + nodule) (1 + 0.1 method), the truth's 1 + nodule.
+    """
     ids = [f"n{i}" for i in range(count)]
     rows, textured = [], []
     for i, nodule in enumerate(ids):
@@ -80,6 +86,9 @@ def write_study(
         (root / "texture.csv").write_text(to_csv(textured))
     if unsure:
         (root / "uncertainty.csv").write_text(to_csv(uncertainty_rows(ids, unsure, failed)))
+    if agreement:
+        (root / "clinical.csv").write_text(to_csv(size_rows(ids, methods, failed), CLINICAL))
+        (root / "radiomics.csv").write_text(to_csv(radiomics_rows(ids, methods, failed), RADIOMICS))
     reasons = [{"nodule_id": n, "method": m, "reason": "1 observed slice | too few"} for n, m in failed]
     (root / "failures.csv").write_text(to_csv(reasons, ("nodule_id", "method", "reason")))
     done = [(n, m) for n in ids for m in methods if (n, m) not in failed]
@@ -98,6 +107,32 @@ def write_study(
     for i, nodule in enumerate(ids):
         write_volumes(root / "nodules" / nodule, i, [m for m in methods if (nodule, m) not in failed], unsure)
     return root
+
+
+def size_rows(ids: Sequence[str], methods: Sequence[str], failed: Sequence[tuple[str, str]]) -> list[dict]:
+    """Every quantity in each reference that a method has."""
+    of_method = {name: "seg" if is_density(name) else "outline" for name in methods}
+    places = [("outline", "truth", 0), ("seg", "truth", 0), ("outline", "sum_of_areas", 1)]
+    places += [(reference, name, j + 1) for j, (name, reference) in enumerate(of_method.items())]
+    return [
+        {"nodule_id": nodule, "method": name, "reference": reference, "quantity": quantity.name, "unit": quantity.unit}
+        | {"value": float("nan") if (nodule, name) in failed else 60.0 * (1 + i) * (1 + 0.1 * j), "reason": None}
+        for i, nodule in enumerate(ids)
+        for reference, name, j in places
+        for quantity in QUANTITIES
+    ]
+
+
+def radiomics_rows(ids: Sequence[str], methods: Sequence[str], failed: Sequence[tuple[str, str]]) -> list[dict]:
+    """Every feature of the truth and of each method that gives brightness, at both resamplings."""
+    return [
+        {"nodule_id": nodule, "method": name, "resampling": resampling, "class": group, "feature": feature}
+        | {"value": float("nan") if (nodule, name) in failed else (1.0 + i) * (1 + 0.1 * j), "reason": None}
+        for i, nodule in enumerate(ids)
+        for j, name in enumerate(("truth", *filter(is_density, methods)))
+        for resampling in ("native", "1 mm")
+        for group, feature in FEATURES
+    ]
 
 
 def uncertainty_rows(ids: Sequence[str], unsure: Sequence[str], failed: Sequence[tuple[str, str]]) -> list[dict]:

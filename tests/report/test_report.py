@@ -176,7 +176,7 @@ def test_the_report_of_a_real_run_is_complete(nodule_folder, tmp_path):
     assert StudyResults(out).problems == []
     names = {path.name for path in (out / "figures").iterdir()}
     stems = {"figure2_errors", "figure3_texture", "figure4_thresholds", "figure5_masks", "figure_along_gap"}
-    stems |= {"figure_learning", "figure_paired"}
+    stems |= {"figure_learning", "figure_paired", "figure_volumes", "figure_categories"}
     assert names == {f"{stem}.{ending}" for stem in stems for ending in ("png", "pdf")}
     assert {f"table{i}.{ending}" for i in (1, 2, 3) for ending in ("md", "csv", "tex")} <= {
         path.name for path in (out / "tables").iterdir()

@@ -15,13 +15,13 @@ from bundle.inferers.registry import Look, label
 from bundle.metrics.spectrum import Spectrum, hu_density, mean_spectrum, power_spectrum
 from bundle.metrics.table import metric_of
 from bundle.report.figures.spectra import texture_region
-from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
+from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks, tick_label
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, values_at
 
 HU_GRID = np.arange(-1000.0, 401.0, 5.0)
 MOST_CURVES = 200  # that a mean is of, about: a figure gains nothing from more
-LINE_HEIGHT, TICK_WIDTH = 0.165, 22  # of labels: inches, characters
+LINE_HEIGHT = 0.165  # inches of a label
 
 
 def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | None:
@@ -193,7 +193,7 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
                     place.set_xlim(-0.08, 2 * float(np.nanmax(values)))
                     place.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
                     place.set_xlim(-0.08, 2 * float(np.nanmax(values)))
-            row[0].set_yticks(range(len(methods)), [_tick(name) for name in methods])
+            row[0].set_yticks(range(len(methods)), [tick_label(name) for name in methods])
             row[0].invert_yaxis()
     at = results.main_threshold
     words = f"; image methods thresholded at {at:g} HU" if at is not None else ""
@@ -221,8 +221,3 @@ def _paired(place: Axes, values: np.ndarray, styles: Sequence[Look]) -> None:
     place.set_ylim(-0.6, len(styles) - 0.4)
     place.xaxis.set_major_locator(MaxNLocator(4))
     place.grid(visible=False, axis="y")
-
-
-def _tick(name: str) -> str:
-    words = label(name)
-    return words if len(words) <= TICK_WIDTH else f"{words[: TICK_WIDTH - 1]}…"

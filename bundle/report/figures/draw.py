@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bundle.progress import counted
+from bundle.report.figures.agreement import figure_agreement, figure_concordance_curves
 from bundle.report.figures.curves import (
     figure_learning,
     figure_paired,
@@ -21,6 +22,7 @@ from bundle.report.figures.curves import (
     figure_thresholds,
 )
 from bundle.report.figures.first_slice import figure_first_slice
+from bundle.report.figures.size_agreement import PANELS, figure_categories, figure_volumes, sized_methods
 from bundle.report.figures.slices import (
     COLUMNS,
     figure_along_gap,
@@ -31,6 +33,7 @@ from bundle.report.figures.slices import (
 from bundle.report.figures.style import save
 from bundle.report.figures.uncertainty import figure_reliability
 from bundle.report.first_slices import first_slices
+from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first
 
@@ -49,6 +52,7 @@ class Plan:
         most: methods of one figure.
         best_by: decides which methods come first.
         optional: not missed where no method gives what it needs.
+        settled: whether the report's options are a further argument of ``draw``.
     """
 
     title: str
@@ -57,6 +61,7 @@ class Plan:
     most: int = 0
     best_by: Column = TUMOUR
     optional: bool = False
+    settled: bool = False
 
     def pages(self, results: StudyResults) -> Iterator[tuple[Any, ...]]:
         """Arguments of ``draw``, for one figure after the other."""
@@ -77,6 +82,16 @@ FIGURES = {
     "figure5_masks": Plan("Masks (the paper's Figure 5)", figure_masks, lambda r: r.methods, COLUMNS, SHAPE),
     "figure_paired": Plan("Nodule by nodule", figure_paired),
     "figure_learning": Plan("Learning curves", figure_learning, optional=True),
+}
+# drawn only where sizes were measured
+SIZE_FIGURES = {
+    "figure_volumes": Plan("Volumes against the truth's", figure_volumes, sized_methods, PANELS, SHAPE),
+    "figure_categories": Plan("Nodules that change their category", figure_categories),
+}
+# drawn only where radiomic features were measured
+RADIOMICS_FIGURES = {
+    "figure_radiomics": Plan("Agreement of radiomic features", figure_agreement, settled=True),
+    "figure_radiomics_curves": Plan("How many features agree", figure_concordance_curves, settled=True),
 }
 # drawn only where sizes were measured at several first slices
 FIRST_SLICE_FIGURES = {"figure_first_slice": Plan("Volume and the first slice", figure_first_slice)}
@@ -124,18 +139,23 @@ def method_pages(results: StudyResults, methods: Sequence[str], most: int, best_
     return pages + [others[i : i + most] for i in range(0, len(others), most)]
 
 
-def draw_figures(results: StudyResults) -> tuple[list[Drawn], list[str]]:
+def draw_figures(results: StudyResults, options: ReportOptions | None = None) -> tuple[list[Drawn], list[str]]:
     """Draw every figure that the results allow, and save it as PNG and PDF in ``figures/`` of the output folder.
+
+    Args:
+        results: of the study.
+        options: which nodules count for agreement.
 
     Returns:
         the figures, and a sentence for each that could not be drawn or is not complete.
     """
     done, left_out = [], []
     wanted = FIGURES | (UNCERTAINTY_FIGURES if results.unsure_methods else {})
+    wanted |= (SIZE_FIGURES if results.clinical else {}) | (RADIOMICS_FIGURES if results.radiomics else {})
     wanted |= FIRST_SLICE_FIGURES if len(first_slices(results)) > 1 else {}
     for name, plan in counted(wanted.items(), "figures", "figure", delay=2):
         for number, arguments in enumerate(plan.pages(results), start=1):
-            made = plan.draw(*arguments)
+            made = plan.draw(*arguments, *([options or ReportOptions()] if plan.settled else []))
             if made is None:
                 if not plan.optional:
                     left_out.append(f"{plan.title}: there is nothing to show, as no method gave what it needs")

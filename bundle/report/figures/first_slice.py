@@ -11,7 +11,7 @@ from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend
 from bundle.report.figures.views import chosen_nodules
 from bundle.report.first_slices import first_slice_values, first_slices
 from bundle.report.results import TRUTH, StudyResults
-from bundle.report.tables.size_tables import REFERENCES
+from bundle.report.statistics.size_agreement import REFERENCES
 
 NODULES = 4
 

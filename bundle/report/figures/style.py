@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bundle.inferers.registry import METHODS, Look
+from bundle.inferers.registry import METHODS, Look, label
 from bundle.report.pictures import data_address
 from bundle.report.results import TRUTH
 
@@ -27,6 +27,7 @@ PAGE_WIDTH = 180 / 25.4
 LUNG_WINDOW = (-1350.0, 150.0)  # width 1500, level -600 HU
 HEAT = "inferno"  # colours of absolute errors, dark to light
 LEGEND_WIDTH = 30  # characters of a line
+TICK_WIDTH = 22  # of a name beside an axis
 PRINT_DPI = 300
 SCREEN_DPI = 150
 
@@ -90,6 +91,17 @@ def wrapped(text: str, width: int = 12) -> str:
         ('guided\\ndistance', 'morpho-\\nlogical')
     """
     return textwrap.fill(" ".join(_hyphened(word, width) for word in text.split()), width)
+
+
+def tick_label(name: str) -> str:
+    """A method's name beside an axis, cut where it is too long.
+
+    Example:
+        >>> tick_label("pchip"), tick_label("a_method_with_a_rather_long_name")
+        ('PCHIP', 'a method with a rathe…')
+    """
+    words = label(name)
+    return words if len(words) <= TICK_WIDTH else f"{words[: TICK_WIDTH - 1]}…"
 
 
 def _hyphened(word: str, width: int) -> str:

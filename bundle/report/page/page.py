@@ -97,9 +97,8 @@ def _looked_for(results: StudyResults) -> list[str]:
 
 def _protocol(results: StudyResults) -> list[dict[str, Any]]:
     """Each configured part: its class and its parameters."""
-    parts = {
-        name: results.study.get(name) for name in ("crop", "decimate", "evaluator", "texture", "uncertainty", "sizes")
-    }
+    named = ("crop", "decimate", "evaluator", "texture", "uncertainty", "sizes", "radiomics")
+    parts = {name: results.study.get(name) for name in named}
     if not results.unsure_methods:
         del parts["uncertainty"]
     parts |= {f"method {label(name)}": part for name, part in (results.study.get("methods") or {}).items()}

@@ -193,7 +193,12 @@ def _too_little(values: np.ndarray, test: str, spread: bool = True) -> str:
 
 @lru_cache(maxsize=32)
 def resampling_weights(n: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, n) share of each nodule in each resampled mean."""
+    """(resamples, n) share of each nodule in each resampled mean; read-only.
+
+    Example:
+        >>> resampling_weights(4, 2, seed=0).sum(axis=1)
+        array([1., 1.])
+    """
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     weights = counts / n
     weights.flags.writeable = False  # shared by all callers

@@ -12,7 +12,7 @@ from bundle.metrics.size_evaluator import MISSED
 from bundle.report.first_slices import first_slice_values, first_slices
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.repeatability import DAYS, RC, false_growth, within_cv
-from bundle.report.tables.size_tables import REFERENCES
+from bundle.report.statistics.size_agreement import REFERENCES
 from bundle.report.tables.table import Table
 from bundle.report.tidy import number_text
 

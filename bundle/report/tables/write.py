@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
+from bundle.report.tables.agreement_tables import radiomics_tables, size_agreement_tables, write_agreement
 from bundle.report.tables.methods_tables import methods_tables
 from bundle.report.tables.paper_tables import paper_tables
 from bundle.report.tables.repeat_tables import repeat_tables
@@ -19,17 +20,18 @@ from bundle.store import ResultStore
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a study: the paper's, of uncertainty, of the methods side by side, of sizes, by scanner."""
+    """The tables of a study: the paper's, of uncertainty, methods side by side, sizes, by scanner, radiomics."""
 
     paper: Sequence[Table]
     uncertainty: Sequence[Table]
     methods: Sequence[Table]
     sizes: Sequence[Table] = ()
     scanners: Sequence[Table] = ()
+    radiomics: Sequence[Table] = ()
 
 
 def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables:
-    """Make all tables and write each to ``tables/`` as .md, .csv and .tex.
+    """Make all tables and write each to ``tables/`` as .md, .csv and .tex; and ``agreement.csv``.
 
     Args:
         results: of the study.
@@ -38,13 +40,15 @@ def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables
     Raises:
         InputError: an option names what is not in the study, or the folder can't be written.
     """
-    sizes = [*size_tables(results), *repeat_tables(results)]
+    sizes = [*size_tables(results), *size_agreement_tables(results, options.seed), *repeat_tables(results)]
     side_by_side = methods_tables(results, options)
     scanners = scanner_tables(results, options)
-    made = Tables(paper_tables(results), uncertainty_tables(results), side_by_side, sizes, scanners)
+    radiomics = radiomics_tables(results, options)
+    made = Tables(paper_tables(results), uncertainty_tables(results), side_by_side, sizes, scanners, radiomics)
+    write_agreement(results, options)
     store = ResultStore(results.root)
     (store.root / "tables").mkdir(exist_ok=True)
-    for table in (*made.paper, *made.uncertainty, *made.methods, *made.sizes, *made.scanners):
+    for table in (*made.paper, *made.uncertainty, *made.methods, *made.sizes, *made.scanners, *made.radiomics):
         for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
             store.write_text(f"tables/{table.name}.{ending}", text)
     return made
