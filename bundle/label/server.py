@@ -131,6 +131,7 @@ class ServedInferer(DenseInferer):
             if request.answer == "mask":
                 return self._mask(inputs, request)
             self.progress, self.on_progress = False, _watch(request)
+            self.rounded = False  # a client may ask for fractions of a HU
             return super().__call__(inputs, network, *args, **kwargs)
 
     def _mask(self, inputs: torch.Tensor, request: Request) -> MetaTensor:
