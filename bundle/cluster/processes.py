@@ -262,8 +262,11 @@ def _serve(pipe: Connection, packed: bytes, filters: list) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filters[:] = filters  # type: ignore[index]
     torch.set_num_threads(1)
-    work = pickle.loads(packed)
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent was stopped, and wants no more
+        _work_off(pipe, pickle.loads(packed))
 
+
+def _work_off(pipe: Connection, work: Work) -> None:
     def progress(what: str) -> Progress:
         return lambda *message: pipe.send(("progress", what, *message))
 
