@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bundle.errors import InputError
+from bundle.networks import Lattice
 
 
 def unit_axis(positions: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -48,9 +49,9 @@ def coordinate_grid(shape: tuple[int, int], z: np.ndarray) -> torch.Tensor:
         >>> coordinate_grid((2, 1), np.array([0.5])).tolist()
         [[-1.0, 0.0, 0.5], [1.0, 0.0, 0.5]]
     """
-    x, y = (unit_axis(np.arange(n), 0, n - 1) for n in shape)
-    axes = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (x, y, z))
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+    in_plane = (unit_axis(np.arange(n), 0, n - 1) for n in shape)
+    x, y, along = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (*in_plane, z))
+    return Lattice((x, y, along)).places()
 
 
 def checked_weights(weights: torch.Tensor | None, values: torch.Tensor) -> torch.Tensor:

@@ -22,8 +22,10 @@ from torch.nn.utils import parameters_to_vector
 from bundle.engines.coordinates import CoordinateBatches
 from bundle.engines.steps.draws import NoduleData
 from bundle.engines.steps.fit import NativePath, NoduleFit
+from bundle.engines.steps.lattice import LatticePath, predict_lattice
 from bundle.engines.steps.paths import choose_path, matmul_precision, one_thread
 from bundle.engines.trainer import FitOptions, predict
+from bundle.networks import Lattice
 
 Data = NoduleData | CoordinateBatches
 
@@ -126,8 +128,12 @@ class StackTrainer(Trainer):
             fit.end_epoch(loss)
         return {"loss": sum(losses) / len(losses), "losses": losses}
 
-    def predict(self, network: nn.Module, coordinates: torch.Tensor, chunk: int = 65536) -> torch.Tensor:
+    def predict(self, network: nn.Module, coordinates: torch.Tensor | Lattice, chunk: int = 65536) -> torch.Tensor:
         """Evaluate a fitted network at many places, as :func:`bundle.engines.predict`, on the path's own way."""
+        if isinstance(coordinates, Lattice):
+            if isinstance(self._path, LatticePath):
+                return predict_lattice(network, coordinates, chunk)
+            coordinates = coordinates.places()
         if isinstance(self._path, NativePath) and coordinates.shape[-1] == 3:
             flat = parameters_to_vector(network.parameters()).detach().float()
             return self._path.step.predict(flat, coordinates.float().contiguous())[:, None]

@@ -7,6 +7,7 @@ batches belong to :class:`bundle.engines.coordinates.CoordinateBatches`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,6 +41,7 @@ class FitOptions:
         precision: of matrix products and of what is kept between layers: ``"fp32"``; ``"bf16"``; ``"tf32"``
             (NVIDIA GPUs); ``"auto"``: tf32 on a GPU, bf16 on a CPU that multiplies bf16 in hardware, else fp32.
             Parameters, Adam, the first layer and all sums are fp32 always. The plain trainer is always fp32.
+        rates: pairs of a word and a factor: a parameter whose name has the word has so many times the rate.
 
     Example:
         >>> FitOptions(epochs=300).learning_rate
@@ -55,6 +57,7 @@ class FitOptions:
     batch_size: int = 2048
     jitter: float = 1e-4
     precision: str = "auto"
+    rates: tuple[tuple[str, float], ...] = ()
 
     def check(self) -> FitOptions:
         """Return these options if they can be used.
@@ -71,6 +74,8 @@ class FitOptions:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise InputError(f"{name} is {value!r}, expected a number of at least 0")
+        if not all(isinstance(pair[0], str) and 0 <= pair[1] < float("inf") for pair in self.rates):
+            raise InputError(f"rates is {self.rates!r}, expected pairs of a word in names and a factor of at least 0")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         return self
@@ -78,6 +83,15 @@ class FitOptions:
     def rate(self, epoch: int) -> float:
         """Learning rate in an epoch, counted from 0."""
         return self.learning_rate * learning_rate_factor(epoch, self.warmup, self.t_0, self.t_mult)
+
+    def factor(self, name: str) -> float:
+        """What the rate of a parameter is multiplied by.
+
+        Example:
+            >>> FitOptions(rates=(("table", 10.0),)).factor("encoding.table")
+            10.0
+        """
+        return math.prod(factor for word, factor in self.rates if word in name)
 
 
 class NoduleTrainer(SupervisedTrainer):
@@ -129,7 +143,10 @@ class NoduleTrainer(SupervisedTrainer):
             max_epochs=self.options.epochs,
             train_data_loader=batches,
             network=network,
-            optimizer=torch.optim.Adam(network.parameters(), lr=self.options.learning_rate),
+            optimizer=torch.optim.Adam(
+                [{"params": [p], "factor": self.options.factor(name)} for name, p in network.named_parameters()],
+                lr=self.options.learning_rate,
+            ),
             loss_function=loss_function or squared_error,
             train_handlers=handlers,
             inferer=inferer,
@@ -150,7 +167,7 @@ class NoduleTrainer(SupervisedTrainer):
         assert isinstance(engine, NoduleTrainer)
         rate = engine.options.rate(engine.state.epoch - 1)
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         engine.history["lr"].append(rate)
         engine._losses = []
 

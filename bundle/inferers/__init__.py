@@ -7,8 +7,10 @@ from bundle.inferers.dense.inferer import DenseInferer
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import NoduleField
 from bundle.inferers.implicit.fitted import FittedInferer
+from bundle.inferers.implicit.grid import GridInferer, GridOptions
 from bundle.inferers.implicit.inferer import ImplicitInferer, coordinate_batches
 from bundle.inferers.implicit.millimetre import EnsembleOptions, MillimetreSirenInferer
+from bundle.inferers.implicit.mixed import MixedImplicitInferer
 from bundle.inferers.implicit.siren_prior import PriorSirenInferer
 from bundle.inferers.interpolation.flow import FlowInferer
 from bundle.inferers.interpolation.gate import GateInferer
@@ -31,11 +33,14 @@ __all__ = [
     "FittedInferer",
     "FlowInferer",
     "GateInferer",
+    "GridInferer",
+    "GridOptions",
     "GuidedDistanceInferer",
     "ImplicitInferer",
     "KrigingInferer",
     "LinearInferer",
     "MillimetreSirenInferer",
+    "MixedImplicitInferer",
     "MorphologicalInferer",
     "NearestInferer",
     "NoduleField",

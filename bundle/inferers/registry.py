@@ -13,10 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from bundle.engines import FitOptions
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
+from bundle.inferers.implicit.grid import GridInferer
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.implicit.millimetre import MillimetreSirenInferer
+from bundle.inferers.implicit.mixed import MixedImplicitInferer
 from bundle.inferers.implicit.siren_prior import PriorSirenInferer
 from bundle.inferers.interpolation.flow import FlowInferer
 from bundle.inferers.interpolation.gate import GateInferer
@@ -27,6 +30,7 @@ from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceI
 from bundle.inferers.masks.guided import GuidedDistanceInferer
 from bundle.inferers.masks.sphere import SphereDistanceInferer
 from bundle.inferers.names import chosen_names
+from bundle.networks import fourier_mlp, instant_ngp
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "model.pt"
 MethodFactory = Callable[[], SliceInferer]
@@ -72,6 +76,8 @@ class Method:
 
 _DOTS, _DASHES, _MIXED = (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1, 1, 1))
 _LEARNED: dict[str, Any] = {"sees_patients": True}
+# at the rates of their papers, without the warm-up, restarts, clipping and jitter that are the SIREN's
+_FIT = FitOptions(epochs=50, learning_rate=1e-2, warmup=0, t_0=50, clip_norm=0.0, jitter=0.0, precision="fp32")
 
 METHODS = {
     method.name: method
@@ -89,6 +95,14 @@ METHODS = {
         Method("guided_distance", GuidedDistanceInferer, Look("#0072B2", _MIXED, "d")),
         Method("siren", ImplicitInferer, Look("#D55E00", "-", "o"), "SIREN", seconds=200.0),
         Method("siren_mm", MillimetreSirenInferer, Look("#D55E00", _MIXED, "8"), "SIREN mm", seconds=1.5),
+        Method("grid_mm", GridInferer, Look("#0072B2", (0, (4, 2, 1, 2)), "s"), "grid mm", seconds=2.0),
+        Method("implicit_mm", MixedImplicitInferer, Look("#009E73", (0, (4, 2, 1, 2)), "8"), "implicit mm",
+               needs=("siren_mm", "grid_mm"), seconds=3.5),
+        Method("hash_grid", ImplicitInferer, Look("#555555", (0, (4, 2, 1, 2)), "^"), "hash grid",
+               defaults={"network": instant_ngp, "options": _FIT}, on_request=True, seconds=10.0),
+        Method("fourier", ImplicitInferer, Look("#D55E00", (0, (4, 2, 1, 2)), "v"), "Fourier features",
+               defaults={"network": fourier_mlp, "options": replace(_FIT, learning_rate=1e-3)}, on_request=True,
+               seconds=30.0),
         Method("prior", PriorInferer, Look("#555555", _MIXED, "H"), defaults={"weights": WEIGHTS},
                limits=TrainedLimits(gaps_mm=(1.0, 8.0), pixels_mm=(0.5, 1.0), thickness_mm=(0.0, 8.0)),
                seconds=0.2, **_LEARNED),
@@ -187,7 +201,7 @@ def _factory(
     if unknown:
         raise InputError(f"method {method.name} takes no {unknown[0]}: give {', '.join(takes)}")
     arguments = {**method.defaults, **{name: others[name] for name in method.needs}}
-    arguments |= {name: _changed(takes[name].default, value) for name, value in options.items()}
+    arguments |= {name: _changed(arguments.get(name, takes[name].default), value) for name, value in options.items()}
     if method.limits:
         arguments.setdefault("limits", method.limits)
     if "device" in takes:

@@ -28,3 +28,9 @@ def sampled(function, spacing, extent=20.0, gap=3.0, targets=None):
     z = np.arange(0, extent, gap)
     image = function(*np.meshgrid(x, y, z, indexing="ij"))
     return ObservedSlices(image, None, z, z if targets is None else targets, spacing)
+
+
+def voxel_places(shape, spacing, z):
+    """Places in mm of every voxel of slices, as ``volume.reshape(-1)``: (N, 3)."""
+    axes = (np.arange(shape[0]) * spacing[0], np.arange(shape[1]) * spacing[1], np.asarray(z, dtype=float))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -22,6 +22,8 @@ def test_noise_in_the_unobserved_slices_changes_nothing(method, axis):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")
     parser.update({"epochs": 2, "axis": axis, "device": "cpu", "margin_mm": None, "bundle_root": str(ROOT)})
+    for name in ("hash_grid", "fourier"):
+        parser.update({f"inferers#{name}": {"options": {"epochs": 2}}})
     crop, decimate = (parser.get_parsed_content(name) for name in ("crop", "decimate"))
     hu, mask = small_nodule()
     rng = np.random.default_rng(0)

@@ -3,13 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers.observed import observed, sampled, waves
+from helpers.observed import observed, sampled, voxel_places, waves
+from scipy.interpolate import CubicHermiteSpline
 
 from bundle.engines import plan
 from bundle.errors import InputError
-from bundle.inferers import CubicInferer, EnsembleOptions, LinearInferer, MillimetreSirenInferer
+from bundle.inferers import (
+    CubicInferer,
+    EnsembleOptions,
+    LinearInferer,
+    MillimetreSirenInferer,
+    NoduleField,
+    ObservedSlices,
+)
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.field import MillimetreFrame, voxel_places
+from bundle.inferers.implicit.field import MillimetreFrame
 from bundle.inferers.implicit.millimetre import RAW_ERROR, member_seed
 from bundle.networks import Siren
 
@@ -83,11 +91,11 @@ def test_members_differ_and_their_mean_is_the_result():
     each = np.stack(
         [network(field.frame(place)).detach().numpy()[:, 0] for _, network in field.members]
     ).astype(float)  # fmt: skip
-    mean, spread = field._members(place)
+    mean, spread = field._members(field.frame(place))
     np.testing.assert_allclose(mean, each.mean(0), atol=2e-6)
     np.testing.assert_allclose(spread, each.std(0, ddof=1), atol=2e-6)
     assert spread.min() > 0
-    assert not inferer(members=1).fit(seen)._members(place)[1].any()
+    assert not inferer(members=1).fit(seen)._members(field.frame(place))[1].any()
 
 
 def test_the_state_is_the_networks():
@@ -246,3 +254,37 @@ def test_raw_error_follows_its_formula():
         for n in ("spread", "disagreement", "edge", "floor")
     ]
     np.testing.assert_allclose(together(seen, spread), sum(parts), atol=1e-12)
+
+
+def test_pins_fade_across_wide_gaps_and_where_much_is_missed_and_are_a_cubic_otherwise():
+    z = np.arange(0, 12.1, 0.5)
+    faint = 0.03 * np.sin(z)  # a part that the members miss, as far as 42 HU
+
+    def between(gap, size=1.0):
+        seen = ObservedSlices(np.zeros((4, 4, int(12 / gap) + 1)), None, np.arange(0, 12.1, gap), z, (1.0, 1.0))
+        field = NoduleField([], MillimetreFrame((0.0,) * 3, (1.0,) * 3), seen)
+        field.pins = np.broadcast_to(size * np.interp(seen.positions, z, faint), (4, 4, len(seen.positions)))
+        return seen.positions, field.pins[0, 0], field._pin_weights(z) @ field.pins[0, 0]
+
+    positions, pins, near = between(2.0)
+    curve = CubicHermiteSpline(positions, pins, np.gradient(pins, positions))
+    np.testing.assert_allclose(near, curve(z), atol=1e-12)
+    positions, pins, wide = between(4.0)
+    left = np.clip(1 - np.abs(z[:, None] - positions) / 4, 0, None) ** 2
+    np.testing.assert_allclose(wide, left @ pins, atol=1e-12)
+    positions, pins, noisy = between(2.0, size=10.0)
+    left = np.clip(1 - np.abs(z[:, None] - positions) / 2, 0, None) ** 2
+    np.testing.assert_allclose(noisy, left @ pins, atol=1e-12)
+    positions, pins, some = between(3.0)  # half way from the one to the other
+    left = np.clip(1 - np.abs(z[:, None] - positions) / 3, 0, None) ** 2
+    curve = CubicHermiteSpline(positions, pins, np.gradient(pins, positions))(z)
+    np.testing.assert_allclose(some, (left @ pins + curve) / 2, atol=1e-12)
+
+
+def test_uneven_gaps_fade_each_by_its_own_width():
+    positions = np.array([0.0, 2.0, 4.0, 9.0])
+    seen = ObservedSlices(np.zeros((2, 2, 4)), None, positions, np.array([1.0, 6.5]), (1.0, 1.0))
+    field = NoduleField([], MillimetreFrame((0.0,) * 3, (1.0,) * 3), seen)
+    field.pins = np.full((2, 2, 4), 0.01)
+    # of pins alike at both ends all is added half way where they are a cubic, a quarter of each where they fade
+    np.testing.assert_allclose(field._pin_weights(seen.targets) @ np.full(4, 0.01), [0.01, 0.005])

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.observed import observed, sampled, waves
+from helpers.observed import observed, sampled, voxel_places, waves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from bundle.inferers import (
     Reconstruction,
     SliceInferer,
 )
-from bundle.inferers.implicit.field import Guide, voxel_places
+from bundle.inferers.implicit.field import Guide, MillimetreFrame
 from bundle.inferers.implicit.millimetre import samples
 from bundle.inferers.implicit.siren_prior import SIREN_PRIOR, prior_planes
 
@@ -183,7 +183,9 @@ def test_planes_of_the_study_are_the_unobserved_slices():
 def test_a_member_is_fitted_to_a_bounded_number_of_voxels():
     seen = observed()
     guide = Guide(np.array([2.0, 4.0]), np.full((20, 18, 2), 0.5), weight=0.3, part=0.5)
-    places, values, weights = samples(seen, guide, most=100, seed=3)
+    frame = MillimetreFrame((0.0,) * 3, (1.0,) * 3)
+    places, values, weights = samples(seen, frame, guide, most=100, seed=3)
+    places = places.numpy()
     assert len(places) == len(values) == len(weights) == 200
     assert len(np.unique(places, axis=0)) == 200
     assert (values[100:] == 0.5).all()
@@ -193,10 +195,10 @@ def test_a_member_is_fitted_to_a_bounded_number_of_voxels():
     # the guide as a whole counts against the observed slices as it does with all voxels
     assert torch.all(weights[:100] == 1)
     assert (weights[100:].sum() / weights[:100].sum()).item() == pytest.approx(0.3 * 2 / 3)
-    again, other = samples(seen, guide, 100, 3)[0], samples(seen, guide, 100, 4)[0]
+    again, other = samples(seen, frame, guide, 100, 3)[0], samples(seen, frame, guide, 100, 4)[0]
     assert np.array_equal(places, again)
     assert not np.array_equal(places, other)
-    everything = samples(seen, guide, None)
+    everything = samples(seen, frame, guide, None)
     assert len(everything[0]) == seen.image.size + 2 * 360
     assert everything[2].unique().tolist() == pytest.approx([0.3, 1.0])
 

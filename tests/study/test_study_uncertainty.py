@@ -20,6 +20,7 @@ from bundle.inferers import (
     METHODS,
     Calibration,
     DenseInferer,
+    ImplicitInferer,
     LinearInferer,
     ObservedSlices,
     StoredInferer,
@@ -235,7 +236,7 @@ def test_observed_slices_know_where_they_are():
     assert observed.seen.tolist() == [False, True, False, True, True, False]
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "siren"])
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].make is not ImplicitInferer])
 def test_a_method_that_gives_errors_applies_its_calibration_once(method):
     parser = ConfigParser()
     parser.read_config(ROOT / "configs" / "study.json")

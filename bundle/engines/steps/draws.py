@@ -17,13 +17,14 @@ from bundle.engines.steps.counter_random import (
     splitmix64,
     words_per_bit,
 )
+from bundle.networks import Lattice
 
 
 class NoduleData:
     """The observed voxels of one nodule and its random numbers, which are its own.
 
     Args:
-        coordinates: (N, 3) places in [-1, 1].
+        coordinates: (N, 3) places, or the lattice that they lie on.
         values: (N,) normalised brightness.
         seed: settles everything that is drawn.
         batch_size: places a step; the last step of an epoch takes the rest.
@@ -41,14 +42,16 @@ class NoduleData:
 
     def __init__(
         self,
-        coordinates: torch.Tensor,
+        coordinates: torch.Tensor | Lattice,
         values: torch.Tensor,
         seed: int = 0,
         batch_size: int = 2048,
         jitter: float = 1e-4,
         weights: torch.Tensor | None = None,
     ) -> None:
-        self.coordinates = coordinates.float().contiguous()
+        self.lattice = coordinates if isinstance(coordinates, Lattice) else None
+        places = coordinates.places() if isinstance(coordinates, Lattice) else coordinates
+        self.coordinates = places.float().contiguous()
         self.values = values.float().reshape(-1)
         self.weights = checked_weights(weights, self.values)
         self.seed = seed

@@ -27,6 +27,7 @@ class NoduleFit:
         parameters: (P,) float32, all parameters in a row; the network's own are views of it.
         first: (P,) Adam's first moment.
         second: (P,) Adam's second moment.
+        factors: (P,) of the learning rate.
         epochs: epochs done.
         steps: steps done.
         history: loss and learning rate of each epoch.
@@ -40,6 +41,9 @@ class NoduleFit:
         self.place(parameters_to_vector(network.parameters()).detach().clone().float())
         self.first = torch.zeros_like(self.parameters)
         self.second = torch.zeros_like(self.parameters)
+        self.factors = torch.cat(
+            [torch.full((p.numel(),), options.factor(name)) for name, p in network.named_parameters()]
+        )
         self.epochs = 0
         self.steps = 0
         self.history: dict[str, list[float]] = {"loss": [], "lr": []}
@@ -67,6 +71,35 @@ class NoduleFit:
         self.history["loss"].append(loss)
         self.epochs += 1
         self.steps += self.data.steps
+
+
+def take_adam_step(
+    gradient: torch.Tensor,
+    parameters: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    taken: torch.Tensor,
+    rate: torch.Tensor,
+    clip: torch.Tensor,
+) -> None:
+    """Clip the gradients of a stack to a norm, and take Adam's step, in place.
+
+    Args:
+        gradient: (S, P).
+        parameters: (S, P), as the moments.
+        first: moment.
+        second: moment.
+        taken: (S, 1) float64, steps taken with this one.
+        rate: (S, P), or what is broadcast to it.
+        clip: (S, 1) largest norm.
+    """
+    norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+    gradient = gradient * torch.clamp(clip / (norm + 1e-6), max=1.0)
+    first.lerp_(gradient, 1 - BETA1)
+    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    mean = first / (1 - BETA1**taken).float()
+    root = (second / (1 - BETA2**taken).float()).sqrt_().add_(EPSILON)
+    parameters.sub_(rate * mean / root)
 
 
 class FitPath(Protocol):

@@ -15,7 +15,7 @@ import torch
 
 from bundle.engines.steps.counter_random import DROPOUT, JITTER, ORDER, signed_keys, splitmix64
 from bundle.engines.steps.draws import NoduleData, epoch_counter, order_key, packed_keep, places_noise
-from bundle.engines.steps.fit import BETA1, BETA2, EPSILON, NoduleFit
+from bundle.engines.steps.fit import NoduleFit, take_adam_step
 
 
 class StackGradient(Protocol):
@@ -143,6 +143,7 @@ class StackedPath:
         self._steps = torch.tensor([[fit.steps] for fit in fits], dtype=torch.int64, device=device)
         self._clip = torch.tensor([[fit.options.clip_norm or float("inf")] for fit in fits], device=device)
         self._rate = torch.zeros(len(fits), 1, device=device)
+        self._factors = torch.stack([fit.factors for fit in fits]).to(device)
         self._index = torch.zeros(1, dtype=torch.int64, device=device)
         self._loss = torch.zeros(len(fits), device=device)
 
@@ -186,15 +187,9 @@ class StackedPath:
             self._drop_keys[k], self._steps[k], data.batch_size, self._gradient.widths, self._gradient.drops
         )
         error, gradient = self._gradient(self._parameters[k], places, truth, weight, keep)
-        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-        gradient = gradient * torch.clamp(self._clip[k] / (norm + 1e-6), max=1.0)
         self._steps[k] += 1
-        self._first[k].lerp_(gradient, 1 - BETA1)
-        self._second[k].mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        taken = self._steps[k].double()
-        mean = self._first[k] / (1 - BETA1**taken).float()
-        root = (self._second[k] / (1 - BETA2**taken).float()).sqrt_().add_(EPSILON)
-        self._parameters[k].sub_(self._rate[k] * mean / root)
+        moments = (self._parameters[k], self._first[k], self._second[k])
+        take_adam_step(gradient, *moments, self._steps[k].double(), self._rate[k] * self._factors[k], self._clip[k])
         self._loss[k] += error * (weight > 0).sum(-1)
         self._index += 1
 

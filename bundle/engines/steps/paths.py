@@ -10,6 +10,7 @@ import torch
 
 from bundle.engines.steps.fit import FitPath, NativePath, NoduleFit
 from bundle.engines.steps.functional import FunctionalNetwork
+from bundle.engines.steps.lattice import LatticePath, takes_lattice
 from bundle.engines.steps.lock_step import CudaGraphs, StackedPath, StackGradient
 from bundle.engines.steps.native import pointwise_library
 from bundle.engines.steps.products import multiplies_bfloat16
@@ -26,13 +27,15 @@ def choose_path(fits: Sequence[NoduleFit], device: torch.device) -> tuple[FitPat
         the path, its precision, and why a faster path is not taken (empty if it is the fastest).
     """
     network, options = fits[0].network, fits[0].options
+    if all(takes_lattice(fit) for fit in fits):
+        return LatticePath(device, f"lattice, fp32, {device}"), "fp32", ""
     shape = siren_shape(network)
     precision = chosen_precision(options.precision, device, shape is not None)
     store = torch.bfloat16 if precision == "bf16" else torch.float32
     widen = precision == "bf16" and device.type == "cpu" and not multiplies_bfloat16()
     words = "bf16 multiplied in fp32" if widen else precision
     fallback = ""
-    if device.type == "cpu" and shape is not None:
+    if device.type == "cpu" and shape is not None and not options.rates:
         library, fallback = pointwise_library(store)
         if library is not None:
             step = NativeSirenStep(shape, options.batch_size, library)

@@ -2,7 +2,7 @@
 
 Vocabulary: *members* are networks of one nodule that differ in their seeds alone; their mean is the reconstruction,
 their standard deviation the *spread*. A *pin* is what is missing at an observed slice, observed minus mean; it is added
-there, and less of it on the way to the neighbouring observed slices, where nothing of it is left. A *guide* is slices
+there, and it *fades* on the way to the neighbouring observed slices, where nothing of it is left. A *guide* is slices
 of another method that the members are fitted to as well.
 """
 
@@ -14,12 +14,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicHermiteSpline
 from scipy.ndimage import map_coordinates
 from torch import nn
 
 from bundle.engines import StackTrainer, one_thread
 from bundle.inferers.interpolation.splines import linear_weights
+from bundle.networks import Lattice
 from bundle.slices import ObservedSlices, bracket, held, with_observed
+from bundle.transforms.hu import HU_RANGE
+
+# between the first and the second, of the gap in mm and of the root mean square of the pins in HU, pins come to fade
+FADES_MM, FADES_HU = (2.5, 3.5), (80.0, 120.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,16 @@ class MillimetreFrame:
         """(N, 3) mm to (N, 3) float32."""
         return torch.as_tensor((places - np.array(self.centre)) * np.array(self.scale), dtype=torch.float32)
 
+    def lattice(self, observed: ObservedSlices, z: np.ndarray, kept: np.ndarray | None = None) -> Lattice:
+        """Every voxel of slices at z mm on the grid of the observed ones, or those of them that are kept."""
+        assert observed.image is not None
+        along = (np.arange(n) * s for n, s in zip(observed.image.shape, observed.spacing, strict=False))
+        axes = (
+            torch.as_tensor((np.asarray(places, dtype=float) - centre) * scale, dtype=torch.float32)
+            for places, centre, scale in zip((*along, z), self.centre, self.scale, strict=True)
+        )
+        return Lattice(tuple(axes), None if kept is None else torch.as_tensor(kept))  # type: ignore[arg-type]
+
 
 def frame_of(observed: ObservedSlices, bandwidth: Sequence[float], omega_0: float) -> MillimetreFrame:
     """The frame around a crop in which the first layer of a SIREN starts with frequencies up to the bandwidth.
@@ -58,22 +74,6 @@ def frame_of(observed: ObservedSlices, bandwidth: Sequence[float], omega_0: floa
     z = (observed.positions[0] + observed.positions[-1]) / 2
     sx, sy, sz = (3 * b / omega_0 for b in bandwidth)
     return MillimetreFrame((x, y, float(z)), (sx, sy, sz))
-
-
-def voxel_places(shape: tuple[int, int], spacing: tuple[float, float], z: np.ndarray) -> np.ndarray:
-    """Places of every voxel of some slices: (X * Y * Z, 3) mm, ordered as ``volume.reshape(-1)``.
-
-    Args:
-        shape: (X, Y), voxels in plane.
-        spacing: in-plane spacing in mm; the first voxel is at (0, 0).
-        z: (Z,) mm.
-
-    Example:
-        >>> voxel_places((2, 1), (0.5, 0.5), np.array([3.0])).tolist()
-        [[0.0, 0.0, 3.0], [0.5, 0.0, 3.0]]
-    """
-    axes = (np.arange(shape[0]) * spacing[0], np.arange(shape[1]) * spacing[1], np.asarray(z, dtype=float))
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 @dataclass(frozen=True)
@@ -127,17 +127,19 @@ class NoduleField:
         """
         x, y, z = np.asarray(places, dtype=np.float64).T
         z = held(self.knots, z)
-        value = self._members(np.stack([x, y, z], axis=1))[0]
-        in_plane = x / self.observed.spacing[0], y / self.observed.spacing[1]
+        value = self._members(self.frame(np.stack([x, y, z], axis=1)))[0]
+        in_plane = np.stack([x / self.observed.spacing[0], y / self.observed.spacing[1]])
 
-        def between(volume: np.ndarray, slices: np.ndarray) -> np.ndarray:
-            return map_coordinates(volume, np.stack([*in_plane, slices]), order=1, mode="nearest")
-
-        lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
         if not self.observed.thickness_mm:
-            value += _left(fraction) * between(self.pins, lower) + _left(1 - fraction) * between(self.pins, upper)
+            weights = self._pin_weights(z)
+            for k in range(weights.shape[1]):  # at most four of them at each place
+                near = weights[:, k] != 0
+                value[near] += weights[near, k] * map_coordinates(
+                    self.pins[..., k], in_plane[:, near], order=1, mode="nearest"
+                )
         if self.guide is not None:
-            value += between(self.details, np.interp(z, self.knots, np.arange(len(self.knots))))
+            slices = np.interp(z, self.knots, np.arange(len(self.knots)))
+            value += map_coordinates(self.details, [*in_plane, slices], order=1, mode="nearest")
         return np.clip(value, 0, 1)
 
     def slices(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,29 +196,38 @@ class NoduleField:
         mean, spread = self._grid(z)
         if self.observed.thickness_mm:
             return mean, spread
-        lower, upper, fraction = bracket(self.observed.positions, z, within_mm=0)
-        return mean + _left(fraction) * self.pins[..., lower] + _left(1 - fraction) * self.pins[..., upper], spread
+        return mean + self.pins @ self._pin_weights(z).T, spread
+
+    def _pin_weights(self, z: np.ndarray) -> np.ndarray:
+        """(Z, K) how much of each pin is added at z mm.
+
+        A pin fades as the square of the distance, as most of it is noise. What the members miss of smooth slices near
+        to one another is detail that goes on between them: there a cubic goes through the pins, with the slopes of
+        parabolas.
+        """
+        positions = self.observed.positions
+        lower, upper, fraction = bracket(positions, z, within_mm=0)
+        rows, fading, unit = np.arange(len(z)), np.zeros((len(z), len(positions))), np.eye(len(positions))
+        fading[rows, lower], fading[rows, upper] = (1 - fraction) ** 2, fraction**2
+        cubic = CubicHermiteSpline(positions, unit, np.gradient(unit, positions, axis=0))(z)
+        missed = HU_RANGE * np.sqrt(np.mean(self.pins**2))
+        part = np.maximum(np.interp(np.diff(positions), FADES_MM, (0, 1)), np.interp(missed, FADES_HU, (0, 1)))
+        return cubic + part[lower, None] * (fading - cubic)
 
     def _grid(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of the members, (X, Y, Z), without pins."""
         assert self.observed.image is not None
         shape = self.observed.image.shape[:2]
-        mean, spread = self._members(voxel_places(shape, self.observed.spacing, z))
+        mean, spread = self._members(self.frame.lattice(self.observed, z))
         return mean.reshape(*shape, len(z)), spread.reshape(*shape, len(z))
 
-    def _members(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _members(self, coordinates: torch.Tensor | Lattice) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation over the members, each (N,) float64; the latter is 0 for a single one."""
-        coordinates = self.frame(places)
-        mean, square = np.zeros(len(places)), np.zeros(len(places))
+        mean, square = np.zeros(()), np.zeros(())
         with torch.no_grad(), one_thread():
             for count, (trainer, network) in enumerate(self.members, start=1):
                 value = trainer.predict(network, coordinates)[:, 0].double().numpy()
                 step = value - mean
-                mean += step / count
-                square += step * (value - mean)  # Welford's sum
+                mean = mean + step / count
+                square = square + step * (value - mean)  # Welford's sum
         return mean, np.sqrt(square / max(len(self.members) - 1, 1))
-
-
-def _left(distance: np.ndarray) -> np.ndarray:
-    """What is left of a pin at a distance from its slice, in gaps."""
-    return np.clip(1 - np.abs(distance), 0, None) ** 2

@@ -21,10 +21,10 @@ from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
 from bundle.inferers.base import checked_image
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField, frame_of, voxel_places
+from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField, frame_of
 from bundle.inferers.implicit.fitted import FittedInferer
 from bundle.inferers.implicit.profile import ProfileMean, profile_rule
-from bundle.networks import Siren
+from bundle.networks import Lattice, Siren
 from bundle.slices import ObservedSlices, Reconstruction
 
 SUBSET, MEMBER = 50, 100  # what a key is for, beside those of bundle.engines.steps.counter_random
@@ -84,8 +84,8 @@ class EnsembleOptions:
             precision="fp32",
         )  # fmt: skip
 
-    def network(self) -> Siren:
-        """A new member."""
+    def network(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
+        """A new member for a nodule, from coordinates of a frame to (N, 1); this one is the same for all."""
         return Siren(
             hidden_features=self.hidden_features, hidden_layers=self.hidden_layers, omega_0=self.omega_0, dropout=0.0
         )
@@ -132,12 +132,12 @@ class MillimetreSirenInferer(FittedInferer):
         Raises:
             InputError: there is no image, or it holds nan or infinite values.
         """
-        return self._fields([observed])[0][0]
+        return self.fit_many([observed])[0][0]
 
     def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
         """See :class:`FittedInferer`."""
         results = []
-        for one, (field, result) in zip(observed, self._fields(observed), strict=True):
+        for one, (field, result) in zip(observed, self.fit_many(observed), strict=True):
             result.image, spread = field.slices(one.targets)
             result.error = self.expected_error(self._raw_error(field, spread), one, result.image)
             result.state = field.state()
@@ -150,7 +150,7 @@ class MillimetreSirenInferer(FittedInferer):
 
     def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
         """A new network for observed slices, averaged over their profile where they are thick."""
-        network = self.ensemble.network()
+        network = self.ensemble.network(observed, frame)
         if not observed.thickness_mm:
             return network
         return ProfileMean(network, *profile_rule(observed.thickness_mm * frame.scale[2], observed.profile))
@@ -159,20 +159,20 @@ class MillimetreSirenInferer(FittedInferer):
         """(X, Y, Z) at the targets."""
         return self.raw_error(field.observed, spread)
 
-    def _fields(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:
+    def fit_many(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:
         """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
         for observed in many:
             checked_image(observed, "an implicit reconstruction")
         if len(many) > 1 and any(observed.thickness_mm for observed in many):  # one structure alone can be stacked
-            return [self._fields([observed])[0] for observed in many]
+            return [self.fit_many([observed])[0] for observed in many]
         count = self.ensemble.members
         frames = [frame_of(observed, self.ensemble.bandwidth, self.ensemble.omega_0) for observed in many]
         guides = [self._guide(observed) for observed in many]
         data = []
         for observed, frame, guide in zip(many, frames, guides, strict=True):
             for seed in (member_seed(observed.seed, member) for member in range(count)):
-                places, values, weights = samples(observed, guide, self.ensemble.voxels, seed)
-                data.append(NoduleData(frame(places), values, seed, self.options.batch_size, 0.0, weights))
+                places, values, weights = samples(observed, frame, guide, self.ensemble.voxels, seed)
+                data.append(NoduleData(places, values, seed, self.options.batch_size, 0.0, weights))
         fits: dict[int, tuple[StackTrainer, int]] = {}
         with self._fitting():
             for indices, trainer in self._stacks(lambda i: self._member(many[i // count], frames[i // count]), data):
@@ -186,23 +186,29 @@ class MillimetreSirenInferer(FittedInferer):
 
 
 def samples(
-    observed: ObservedSlices, guide: Guide | None = None, most: int | None = None, seed: int = 0
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    observed: ObservedSlices,
+    frame: MillimetreFrame,
+    guide: Guide | None = None,
+    most: int | None = None,
+    seed: int = 0,
+) -> tuple[torch.Tensor | Lattice, torch.Tensor, torch.Tensor]:
     """What a member is fitted to: the observed voxels and those of a guide, of each at most so many at random.
 
     Args:
         observed: the slices that were kept.
+        frame: makes coordinates of mm.
         guide: what else is to be fitted.
         most: voxels of each; None: all. Where voxels are left out, the others of the guide weigh so much that guide
             and observed slices balance as before.
         seed: draws the voxels.
 
     Returns:
-        (N, 3) places in mm, (N,) intensities and (N,) weights, float32.
+        coordinates of the places, (N, 3), or a lattice where there is no guide, (N,) intensities and (N,) weights.
 
     Example:
         >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.0, 4.0]), np.arange(5.0))
-        >>> places, values, weights = samples(seen, Guide(np.array([2.0]), np.zeros((1, 1, 1)), 0.5, 0.0))
+        >>> guide = Guide(np.array([2.0]), np.zeros((1, 1, 1)), 0.5, 0.0)
+        >>> places, values, weights = samples(seen, MillimetreFrame((0.0,) * 3, (1.0,) * 3), guide)
         >>> places[:, 2].tolist(), values.tolist(), weights.tolist()
         ([0.0, 4.0, 2.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.5])
     """
@@ -212,17 +218,18 @@ def samples(
         # averages over a thickness are no values of the function; a guide that agrees with them stands for them
         parts = [] if observed.thickness_mm else parts
         parts.append((guide.planes, guide.image, guide.weight))
-    places, values, weights = [], [], []
+    lattices, values, weights = [], [], []
     for number, (z, image, weight) in enumerate(parts):
         kept = np.arange(image.size)
         if most is not None and image.size > most:
             words = splitmix64(derive_key(seed, SUBSET + number), torch.from_numpy(kept)).numpy()
             kept = np.sort(np.argsort(words, kind="stable")[:most])
-        places.append(voxel_places(image.shape[:2], observed.spacing, z)[kept])
+        lattices.append(frame.lattice(observed, z, kept if len(kept) < image.size else None))
         values.append(image.reshape(-1)[kept])
         weights.append(np.full(len(kept), weight * image.size / len(kept)))
     values_, weights_ = (torch.as_tensor(np.concatenate(p), dtype=torch.float32) for p in (values, weights))
-    return np.concatenate(places), values_, weights_ / weights_[0]
+    places = lattices[0] if len(lattices) == 1 else torch.cat([lattice.places() for lattice in lattices])
+    return places, values_, weights_ / weights_[0]
 
 
 def member_seed(seed: int, member: int) -> int:

@@ -117,4 +117,4 @@ class PriorSirenInferer(MillimetreSirenInferer):
         return np.hypot(field.guide.error, spread)
 
     def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
-        return self.ensemble.network()  # the prior's slices are no averages
+        return self.ensemble.network(observed, frame)  # the prior's slices are no averages
