@@ -1,8 +1,8 @@
 """This machine's processes: one single-threaded process a core, with a bar for all.
 
 Fits of small networks gain little from several threads: each of their steps is too short to be shared. And one
-thread a process keeps a result the same for any number of workers. A process that is killed takes its piece with it
-and no other; Ctrl-C ends all of them at once.
+thread a process keeps a result the same for any number of workers. The piece of a process that was killed is tried once
+more after the others, alone, where memory is all its own; Ctrl-C ends all processes at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import traceback
 import types
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -172,6 +172,24 @@ def _in_processes(
     packed: bytes, left: deque[int], count: int, died: Death | None, bar: WorkBar
 ) -> Generator[tuple[int, Any]]:
     """Yield results until no piece is left, or no process can be started: then pieces are left."""
+    deaths: list[tuple[int, int]] = []
+
+    def first(piece: int, status: int) -> None:
+        _say(f"a process {_manner(status)}: what it had in hand is tried once more, alone, after the others")
+        deaths.append((piece, status))
+
+    yield from _round(packed, left, count, first, bar)
+    for piece, status in deaths:
+        alone, again = deque([piece]), [status]
+        yield from _round(packed, alone, 1, lambda _, status, again=again: again.append(status), bar)  # type: ignore[misc]
+        if alone or len(again) > 1:  # no process could be started: in this one it could end everything
+            yield piece, _died(piece, again[-1], died)
+
+
+def _round(
+    packed: bytes, left: deque[int], count: int, on_death: Callable[[int, int], Any], bar: WorkBar
+) -> Generator[tuple[int, Any]]:
+    """Yield results of pieces tried once; of one whose process died, tell the piece and the exit status."""
     workers: list[_Worker] = []
     for _ in range(count):
         _start(packed, workers)
@@ -185,7 +203,7 @@ def _in_processes(
                     workers.remove(worker)
                     status, piece = worker.death(), worker.piece
                     if piece is not None:
-                        yield piece, _died(piece, status, died)
+                        on_death(piece, status)
                         if left and (status != -signal.SIGKILL or not workers):
                             _start(packed, workers)
                     elif not worker.ready:
@@ -212,13 +230,17 @@ def _start(packed: bytes, workers: list[_Worker]) -> None:
         _say(f"no further process could be started ({fault.strerror}): working in {max(1, len(workers))}")
 
 
-def _died(piece: int, status: int, died: Death | None) -> Any:
+def _manner(status: int) -> str:
     if status == -signal.SIGKILL:
-        reason = "the process that worked on it was killed: if memory ran out, give fewer --workers"
-    elif status < 0:
-        reason = f"the process that worked on it crashed ({signal.Signals(-status).name})"
-    else:
-        reason = f"the process that worked on it ended early (exit status {status})"
+        return "was killed"
+    if status < 0:
+        return f"crashed ({signal.Signals(-status).name})"
+    return f"ended early (exit status {status})"
+
+
+def _died(piece: int, status: int, died: Death | None) -> Any:
+    advice = ": if memory ran out, give it a machine with more" if status == -signal.SIGKILL else ""
+    reason = f"its process {_manner(status)}, also when it was tried once more, alone{advice}"
     if died is None:
         raise InputError(f"piece {piece}: {reason}")
     return died(piece, reason)

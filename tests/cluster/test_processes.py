@@ -44,31 +44,41 @@ def test_worker_count():
 
 
 class Trouble:
-    """Pieces whose process dies, and one that can't be written."""
+    """Pieces whose process dies, always or the first time, and one that can't be written."""
+
+    def __init__(self, marks):
+        self.marks = marks
 
     def __call__(self, index, report):
-        if index in (1, 3):
-            os.kill(os.getpid(), signal.SIGKILL if index == 1 else signal.SIGBUS)
+        tried = len(list(self.marks.glob(f"{index}-*")))
+        (self.marks / f"{index}-{os.getpid()}").touch()
+        if index in (1, 3) or (index == 2 and not tried):
+            os.kill(os.getpid(), signal.SIGBUS if index == 3 else signal.SIGKILL)
         if index == 7:
             raise OutputError("the disk is full")
         return index
 
 
-def test_a_process_that_dies_takes_only_its_piece_with_it():
-    results = dict(LocalProcesses(2).run(Trouble(), range(6), "trouble", lambda piece, reason: (piece, reason)))
-    killed = "the process that worked on it was killed: if memory ran out, give fewer --workers"
-    assert results.pop(1) == (1, killed)
-    assert results.pop(3) == (3, "the process that worked on it crashed (SIGBUS)")
+@pytest.mark.parametrize("workers", [2, 6])
+def test_a_piece_whose_process_dies_is_tried_once_more_and_then_fails_alone(workers, tmp_path, capsys):
+    work, died = Trouble(tmp_path), lambda piece, reason: (piece, reason)
+    results = dict(LocalProcesses(workers).run(work, range(6), "trouble", died))
+    again = "also when it was tried once more, alone"
+    assert results.pop(1) == (1, f"its process was killed, {again}: if memory ran out, give it a machine with more")
+    assert results.pop(3) == (3, f"its process crashed (SIGBUS), {again}")
     assert results == {i: i for i in (0, 2, 4, 5)}
+    tries = [len({path.name for path in tmp_path.glob(f"{i}-*")}) for i in range(6)]
+    assert tries == [1, 2, 2, 2, 1, 1], "each try is a process of its own"
+    assert capsys.readouterr().err.count("is tried once more, alone, after the others") == 3
 
 
-def test_a_full_disk_ends_everything_in_its_own_words():
+def test_a_full_disk_ends_everything_in_its_own_words(tmp_path):
     with pytest.raises(OutputError, match=r"^the disk is full$"):
-        list(LocalProcesses(2).run(Trouble(), [7, 8], "trouble"))
+        list(LocalProcesses(2).run(Trouble(tmp_path), [7, 8], "trouble"))
 
 
 def test_where_nobody_takes_a_death_it_ends_everything():
-    with pytest.raises(InputError, match="piece 4: the process that worked on it ended early"):
+    with pytest.raises(InputError, match="piece 4: its process ended early"):
         _died(4, 1, None)
 
 
