@@ -39,9 +39,11 @@ class Cluster(ABC):
 
     Attributes:
         elsewhere: whether pieces run on other machines than this one.
+        shared_folder: whether these see the output and the input under the same paths.
     """
 
     elsewhere: bool = False
+    shared_folder: bool = True
 
     @abstractmethod
     def run(

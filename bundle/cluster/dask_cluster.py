@@ -25,13 +25,16 @@ from bundle.errors import InputError
 from bundle.progress import WorkBar
 
 try:
+    import dask
     import distributed
 except ImportError:  # the extra `cluster`
     distributed = None  # type: ignore[assignment]
 
 LOOK_SECONDS = 2.0
 DEATHS = 2
+GPU = "GPU"  # the resource of workers that have one
 CONNECT_SECONDS = 10
+FETCH_SECONDS = 300
 _AGAIN = "what was finished is kept: start it and give the same command again"
 
 
@@ -78,6 +81,8 @@ class DaskCluster(Cluster):
             self._stack.close()
             raise
         self._stack.callback(self._client.close, timeout=2)
+        # a scan is large, and Dask would say at each that it is
+        self._stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,7 +190,7 @@ class _Errand:
         self._check(new)
         self.hands |= {name: None for name in new if name not in self.refused}
         if not self.hands and not self.told_waiting:
-            wanted = "" if resource is None else f" with the resource {resource}"
+            wanted = "" if resource is None else f" with the resource {resource} (dask worker --resources {resource}=1)"
             _say(f"no worker{wanted} is at {self.cluster.address}: waiting until one joins")
         self.told_waiting = not self.hands
         for name in [name for name, hand in self.hands.items() if hand is None]:
@@ -246,7 +251,7 @@ class _Errand:
         self.hands[name] = None
         yield from self._give(name)
         try:
-            kind, made = future.result(timeout=60)
+            kind, made = future.result(timeout=FETCH_SECONDS)
         except (distributed.KilledWorker, distributed.TimeoutError, TimeoutError):
             yield from self._died(name, piece, future)
             return

@@ -78,8 +78,7 @@ def _read_by_itk(path: Path, what: str) -> StoredImage:
     import SimpleITK as sitk  # noqa: N813
 
     notes: list[str] = []
-    with path.open("rb") as stream:
-        head = stream.read(2**16).split(b"\n\n")[0].decode("latin-1")
+    head = _head(path)
     meta_image = suffix_of(path) in (".mha", ".mhd")
     placed = r"^(ElementSpacing|ElementSize)\s*=" if meta_image else r"^(spacings|space directions)\s*:"
     if not re.search(placed, head, re.M):
@@ -120,12 +119,40 @@ def _read_by_itk(path: Path, what: str) -> StoredImage:
     return StoredImage(voxels, affine, notes)
 
 
+def _head(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(2**16).split(b"\n\n")[0].decode("latin-1")
+
+
+def _voxels_file(head: str) -> str:
+    """What a header names as the file of its voxels; "" where it is the same file."""
+    named = re.search(r"^(?:ElementDataFile\s*=|data file\s*:)\s*(\S.*?)\s*$", head, re.M | re.I)
+    return "" if named is None or named[1].upper() == "LOCAL" else named[1]
+
+
+def image_files(path: Path) -> list[Path]:
+    """The files that one image, or a file of another kind, consists of.
+
+    Returns:
+        the file itself, and one beside it that its header names; [] where one is missing, or lies elsewhere.
+
+    Example:
+        >>> image_files(Path("absent.mhd"))
+        []
+    """
+    if not path.is_file():
+        return []
+    named = _voxels_file(_head(path)) if suffix_of(path) in OTHERS else ""
+    files = [path, path.parent / named] if named else [path]
+    return files if all(file.is_file() and file.parent == path.parent for file in files) else []
+
+
 def _check_size(path: Path, head: str, needed: float) -> None:
     """Refuse a header that tells of more voxels than its file can hold, before memory is asked for."""
-    named = re.search(r"^(?:ElementDataFile\s*=|data file\s*:)\s*(\S.*?)\s*$", head, re.M | re.I)
-    data = path if named is None or named[1].upper() == "LOCAL" else path.parent / named[1]
+    named = _voxels_file(head)
+    data = path.parent / (named or path.name)
     if not data.is_file():
-        if named is not None and re.search(r"[% ]|^LIST", named[1]):
+        if re.search(r"[% ]|^LIST", named):
             return  # a list of files, which ITK looks for itself
         raise InputError(f"{path} names {data.name} as the file of its voxels, which is missing: copy both")
     packed = re.search(r"^CompressedData\s*=\s*True|^encoding\s*:\s*(gz|bz)", head, re.M | re.I)

@@ -20,11 +20,12 @@ class ManyScans:
     Attributes:
         config: content of the config, its options settled (:func:`bundle.options.check.config_content`).
         scans: of :func:`bundle.data.scans.find_scans`.
+        made: the run over scans that the config makes, if this process has it.
     """
 
     config: Mapping[str, Any]
     scans: Sequence[Mapping[str, Any]]
-    _made: list[Any] = field(default_factory=list, repr=False)
+    made: list[Any] = field(default_factory=list, repr=False)
 
     def __call__(self, piece: int, report: Report) -> tuple[dict[str, Any] | None, str]:
         """The record of a scan; None and the reason where it can't be used.
@@ -32,7 +33,11 @@ class ManyScans:
         Raises:
             OutputError: nothing can be written.
         """
-        scan, run = self.scans[piece], self._run()
+        return self.attempt(self.scans[piece], report)
+
+    def attempt(self, scan: Mapping[str, Any], report: Report) -> tuple[dict[str, Any] | None, str]:
+        """See :meth:`__call__`."""
+        run = self.run()
         inferer = run.evaluator.inferer
         inferer.progress, inferer.on_progress = False, report(str(scan["name"]))
         return run.attempt(scan, several=True)
@@ -44,13 +49,13 @@ class ManyScans:
         return float(sum(file.stat().st_size for file in files if file.is_file()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self.config, "scans": self.scans, "_made": []}
+        return {**vars(self), "made": []}
 
-    def _run(self) -> Any:
-        """The parts of the config, made once a process."""
-        if not self._made:
+    def run(self) -> Any:
+        """The run over scans, made once a process."""
+        if not self.made:
             parser = ConfigParser()
             parser.read_config(dict(self.config))
             parser.get_parsed_content("initialize")
-            self._made.append(parser.get_parsed_content("scan_run"))
-        return self._made[0]
+            self.made.append(parser.get_parsed_content("scan_run"))
+        return self.made[0]

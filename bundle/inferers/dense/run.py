@@ -6,13 +6,13 @@ names its input, options and notes, and is written last: what has one is whole.
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import hashlib
 import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from monai.data import DataLoader, Dataset
 
 from bundle.cluster import Cluster
 from bundle.data import check_empty_folder
-from bundle.data.dicom.export import SEGMENTATION
 from bundle.data.identity import FileHashes
 from bundle.data.notes import notes_of
-from bundle.data.scans import DicomSeries
 from bundle.errors import InputError, OutputError, mistake_behind
-from bundle.files import file_digest, writable_folder, write_text
+from bundle.files import writable_folder, write_text
 from bundle.inferers.dense.batch import batch_of_one
 from bundle.inferers.dense.many import ManyScans
+from bundle.inferers.dense.results import Plan, Results, clear_series, digest, identity
+from bundle.inferers.dense.sent import SentScans
 from bundle.progress import counted
 from bundle.version import __version__
 
@@ -35,39 +35,7 @@ log = logging.getLogger(__name__)
 
 # options by which two results of one scan are two regions, not one made anew
 _REGION = ("center", "center_unit", "size_mm", "margin_mm", "segment")
-# options that may name a file
-_FILES = ("mask", "positions", "weights", "calibration")
 COLUMNS = ("input", "output", "method", "notes", "seconds")
-
-
-def identity(scan: Any, options: Mapping[str, Any], hashes: FileHashes) -> str:
-    """A short text that changes with what a scan's files hold, or those that an option names, or with an option.
-
-    Args:
-        scan: a path, or the files of a series.
-        options: by name.
-        hashes: of whole files; knows those that are unchanged since an earlier run.
-
-    Example:
-        >>> hashes = FileHashes()
-        >>> identity("absent.nii", {}, hashes) == identity("absent.nii", {"method": "linear"}, hashes)
-        False
-    """
-    paths: Iterable[Any] = scan.files if isinstance(scan, DicomSeries) else [scan]
-    named = {name: _state(options[name], hashes) for name in _FILES if isinstance(options.get(name), str | Path)}
-    return _digest([[_state(path, hashes) for path in paths], {**options, **named}, __version__])
-
-
-def _digest(values: Any) -> str:
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _state(path: Any, hashes: FileHashes) -> list[Any]:
-    """Name, size and hash of a file, or of all files that a folder holds."""
-    path = Path(str(path)).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [path.name, *(hashes.identity(file) for file in files if file.is_file())]
 
 
 class ScanRun:
@@ -109,6 +77,7 @@ class ScanRun:
         self.options = dict(options)
         self.hashes = FileHashes()
         self.suffix = suffix
+        self.results = Results(self.folder, suffix)
         self.dicom_output = None if not dicom_output else Path(dicom_output).expanduser()
         self.previews = previews
         self.machines = machines
@@ -131,7 +100,8 @@ class ScanRun:
         several = len(scans) > 1
         self.hashes.load(self.folder / "inputs.json")
         if several and self.machines is not None:
-            work = ManyScans(self.config, scans)
+            kind = ManyScans if self.machines.shared_folder else SentScans
+            work = kind(self.config, scans, [self])
             with self.machines as machines:
                 pieces = machines.run(work, range(len(scans)), "scans", _lost, work.cost, "scan")
                 found = dict(pieces)
@@ -162,8 +132,14 @@ class ScanRun:
             InputError: the only scan can't be used.
             OutputError: nothing can be written.
         """
+        return self.told(scan, several, lambda: self._one(scan, several))
+
+    def told(
+        self, scan: Mapping[str, Any], several: bool, make: Callable[[], dict[str, Any]]
+    ) -> tuple[dict[str, Any] | None, str]:
+        """What ``make`` gives of a scan; see :meth:`attempt`."""
         try:
-            return self._one(scan, several), ""
+            return make(), ""
         except Exception as fault:
             mistake = mistake_behind(fault)
             if isinstance(mistake, OutputError) or (not several and mistake is not None):
@@ -171,74 +147,91 @@ class ScanRun:
             if not several:
                 raise
             reason = str(mistake) if mistake is not None else f"{type(fault).__name__}: {fault}"
-            log.warning("%s was left out: %s", scan["image"], reason)
+            said = "" if str(scan["image"]) in reason else f"{scan['image']}: "
+            log.warning("left out: %s%s", said, reason)
             return None, " ".join(reason.split())
 
     def _one(self, scan: Mapping[str, Any], several: bool) -> dict[str, Any]:
         """The record of one scan, which is computed if there is none."""
-        mask = _path(scan.get("mask"))
-        key = identity(scan["image"], {**self.options, "mask": mask}, self.hashes)
-        region = {name: self.options.get(name) for name in _REGION} | {"mask": str(mask)}
-        origin = str(scan.get("origin", scan["image"]))
-        place = _digest([str(Path(origin).absolute()), getattr(scan["image"], "name", ""), region])
-        name, record = self._name(f"{scan['name']}_dense_{self.options['method']}", place)
-        dicom = None if self.dicom_output is None else self.dicom_output / name if several else self.dicom_output
-        if record.get("key") == key and record.get("whole"):
-            if record.get("files") == self._files(name):
-                log.info("%s is there already", self.folder / record["output"])
-                for extra in self._extras(scan):
-                    if not extra.there(self.folder, name):
-                        extra.write(self.folder, name, record, self.transform(scan)["image"])
-                return record
-            log.warning("%s was damaged, changed or moved: it is made anew", self.folder / record["output"])
-        elif record.get("whole"):
-            log.info("%s was made with other options or of another file: it is overwritten", name)
-        if dicom is not None:
-            if record.get("key") == key:
-                _clear(dicom)  # of this very result, which a killed run did not finish
-            check_empty_folder(dicom)
-        writable_folder(self.folder, "--output_dir")
-        for extra in self._extras(scan):
-            extra.forget(self.folder, name)
-        started = time.perf_counter()
-        self._write(name, {"key": key, "place": place, "input": origin, "whole": False})
-        item = {**scan, "result": name} | ({} if dicom is None else {"dicom_output": str(dicom)})
-        self.evaluator.state.output = None  # each scan has the memory to itself
-        try:
+        plan = self.plan(scan)
+        if plan.record is not None:
+            for extra in self._extras(scan):
+                if not extra.there(self.folder, plan.name):
+                    extra.write(self.folder, plan.name, plan.record, self.transform(scan)["image"])
+            return plan.record
+        dicom = self.dicom_folder(plan.name, several)
+        item = {**scan, "result": plan.name} | ({} if dicom is None else {"dicom_output": str(dicom)})
+        with self.making(scan, plan, dicom):
+            started = time.perf_counter()
+            self.evaluator.state.output = None  # each scan has the memory to itself
             self.evaluator.data_loader = DataLoader(
                 Dataset([item], self.transform), batch_size=1, num_workers=0, collate_fn=batch_of_one
             )
             self.evaluator.state.epoch_length = 1
             self.evaluator.run()
-        except BaseException:
-            if record.get("whole"):
-                self._write(name, record)
-            else:
-                (self.folder / f"{name}.json").unlink(missing_ok=True)
-            raise
         made = self.evaluator.state.output[0]
         pred = made["pred"]
-        meta = pred.meta
-        record = {
-            "key": key,
-            "place": place,
-            "input": origin,
-            "output": f"{name}{self.suffix}",
-            "dicom": None if dicom is None else str(dicom),
-            "method": str(meta.get("method") or self.options["method"]),
+        record = self.finish(plan, dicom, {
+            "method": str(pred.meta.get("method") or self.options["method"]),
             "notes": notes_of(pred),
-            "observed_kept": bool(meta.get("observed_kept", True)),
+            "observed_kept": bool(pred.meta.get("observed_kept", True)),
             "seconds": round(time.perf_counter() - started, 2),
             "shape": list(pred.shape[1:]),
-            "nodules": json.loads(str(meta.get("nodules", "null"))),
+            "nodules": json.loads(str(pred.meta.get("nodules", "null"))),
+        })  # fmt: skip
+        for extra in self._extras(scan):
+            extra.write(self.folder, plan.name, record, made["image"], pred)
+        return record
+
+    def plan(self, scan: Mapping[str, Any]) -> Plan:
+        """What a scan's result is called, and the record of one that is there already."""
+        mask = None if scan.get("mask") is None else Path(str(scan["mask"]))
+        key = identity(scan["image"], {**self.options, "mask": mask}, self.hashes)
+        region = {name: self.options.get(name) for name in _REGION} | {"mask": str(mask)}
+        origin = str(scan.get("origin", scan["image"]))
+        place = digest([str(Path(origin).absolute()), getattr(scan["image"], "name", ""), region])
+        asked = scan.get("result") or f"{scan['name']}_dense_{self.options['method']}"
+        return self.results.plan(str(asked), {"key": key, "place": place, "input": origin})
+
+    def dicom_folder(self, name: str, several: bool) -> Path | None:
+        """Where the DICOM series of a result goes; None: there is none."""
+        return None if self.dicom_output is None else self.dicom_output / name if several else self.dicom_output
+
+    @contextlib.contextmanager
+    def making(self, scan: Mapping[str, Any], plan: Plan, dicom: Path | None) -> Iterator[None]:
+        """While the block makes a result, its record says that it is not whole; where it fails, all is as it was.
+
+        Raises:
+            InputError: the folder for the DICOM series holds other files.
+            OutputError: nothing can be written.
+        """
+        if dicom is not None:
+            if plan.stored.get("key") == plan.known["key"]:
+                clear_series(dicom)  # of this very result, which a killed run did not finish
+            check_empty_folder(dicom)
+        writable_folder(self.folder, "--output_dir")
+        for extra in self._extras(scan):
+            extra.forget(self.folder, plan.name)
+        self.results.write(plan.name, {**plan.known, "whole": False})
+        try:
+            yield
+        except BaseException:
+            self.results.put_back(plan)
+            raise
+
+    def finish(self, plan: Plan, dicom: Path | None, made: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the record of a result whose files are there."""
+        record = {
+            **plan.known,
+            "output": f"{plan.name}{self.suffix}",
+            "dicom": None if dicom is None else str(dicom),
+            **made,
             "options": json.loads(json.dumps(self.options, default=str)),
             "version": __version__,
-            "files": self._files(name),
+            "files": self.results.files(plan.name),
             "whole": True,
         }
-        self._write(name, record)
-        for extra in self._extras(scan):
-            extra.write(self.folder, name, record, made["image"], pred)
+        self.results.write(plan.name, record)
         return record
 
     def _extras(self, scan: Mapping[str, Any]) -> list[Any]:
@@ -246,28 +239,9 @@ class ScanRun:
         measured = None if scan.get("mask") is None else self.measurements
         return [extra for extra in (measured, self.previews) if extra is not None]
 
-    def _name(self, name: str, place: str) -> tuple[str, dict[str, Any]]:
-        """A name that no result of another scan or region has, and the record there is under it."""
-        for candidate in (name, f"{name}-{place[:8]}"):
-            record = _read(self.folder / f"{candidate}.json")
-            if record.get("place") == place:
-                return candidate, record
-            if not record and not (self.folder / f"{candidate}{self.suffix}").exists():
-                return candidate, {}
-        return f"{name}-{place[:8]}", {}
-
-    def _files(self, name: str) -> dict[str, str]:
-        """Hashes of a result's files."""
-        paths = [self.folder / f"{name}{end}{self.suffix}" for end in ("", "_uncertainty")]
-        return {path.name: file_digest(path) for path in paths if path.is_file()}
-
-    def _write(self, name: str, record: Mapping[str, Any]) -> None:
-        write_text(self.folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
     def _tables(self, failures: Sequence[Mapping[str, Any]], several: bool) -> None:
         """All whole results in the folder, and what failed in this run."""
-        paths = sorted(self.folder.glob("*_dense_*.json"))
-        records = [{**record, "record": path.name} for path in paths if (record := _read(path)).get("whole")]
+        records = self.results.whole()
         rows = [{**record, "notes": "; ".join(record["notes"])} for record in records]
         write_text(self.folder / "results.csv", _table(COLUMNS, rows))
         write_text(self.folder / "failures.csv", _table(("input", "reason"), failures))
@@ -277,25 +251,6 @@ class ScanRun:
 
 def _lost(piece: int, reason: str) -> tuple[None, str]:
     return None, reason
-
-
-def _clear(folder: Path) -> None:
-    """Delete the DICOM files that this program writes into a folder."""
-    for file in [*folder.glob("IM[0-9]*.dcm"), folder / SEGMENTATION]:
-        file.unlink(missing_ok=True)
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else Path(str(value))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A record; {} where there is none, or what is there is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
