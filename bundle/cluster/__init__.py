@@ -1,7 +1,7 @@
 """Machines that work on many independent pieces."""
 
 from bundle.cluster.base import Cluster, Cost, Death, Portable, Work
-from bundle.cluster.dask_cluster import DaskCluster
+from bundle.cluster.dask_cluster import GPU, DaskCluster
 from bundle.cluster.job_queue import JobQueueCluster
 from bundle.cluster.processes import LocalProcesses, leave_unguarded_import
 
@@ -31,14 +31,15 @@ def open_machines(
     Args:
         cluster: address of a Dask scheduler; None: this machine's processes.
         shared_folder: see :class:`DaskCluster`.
-        worker_resource: see :class:`DaskCluster`.
+        worker_resource: see :class:`DaskCluster`; None: ``GPU`` where the device is one.
         workers: see :class:`LocalProcesses`.
-        device: see :class:`LocalProcesses`.
+        device: where networks are fitted and run.
 
     Example:
-        >>> open_machines(workers=2), open_machines("tcp://10.0.0.1:8786").elsewhere
-        (LocalProcesses(workers=2, device='cpu'), True)
+        >>> open_machines(workers=2), open_machines("tcp://10.0.0.1:8786", device="cuda:0").resource
+        (LocalProcesses(workers=2, device='cpu'), 'GPU')
     """
     if cluster is None:
         return LocalProcesses(workers, device)
-    return DaskCluster(cluster, shared_folder, worker_resource)
+    on_gpu = str(device).startswith("cuda")
+    return DaskCluster(cluster, shared_folder, worker_resource or (GPU if on_gpu else None))

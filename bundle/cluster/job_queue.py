@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from bundle.cluster.dask_cluster import DaskCluster
+from bundle.cluster.dask_cluster import GPU, DaskCluster
 from bundle.errors import InputError
 
 SYSTEMS = {"slurm": ("SLURMCluster", "sbatch"), "pbs": ("PBSCluster", "qsub")}
@@ -48,7 +48,7 @@ class JobQueueCluster(DaskCluster):
         prologue: Sequence[str] = (),
         shared_folder: bool = True,
     ) -> None:
-        super().__init__(f"the {system} jobs of this run", shared_folder, "GPU" if gpu else None)
+        super().__init__(f"the {system} jobs of this run", shared_folder, GPU if gpu else None)
         self.system = system
         self.jobs = jobs
         self.cores = cores
@@ -75,7 +75,7 @@ class JobQueueCluster(DaskCluster):
         if self.gpu and self.system == "pbs":
             known["resource_spec"] = f"select=1:ncpus={self.cores}:mem={self.memory}:ngpus=1"
         if self.gpu:
-            known["worker_extra_args"] = ["--resources", "GPU=1"]
+            known["worker_extra_args"] = ["--resources", f"{GPU}=1"]
         return known
 
     def _connected(self) -> Any:

@@ -1,6 +1,5 @@
 """A real Dask scheduler and real workers: the same figures, whatever dies, joins or has no folder."""
 
-import os
 import threading
 from collections import deque
 from types import SimpleNamespace
@@ -8,11 +7,10 @@ from types import SimpleNamespace
 import pytest
 from helpers.configs import make_study
 from helpers.dask_machines import Marked, dask_machines, free_port, wait_until
-from helpers.nodules import ROOT
 
 pytest.importorskip("distributed")
 
-from bundle.cluster import DaskCluster, JobQueueCluster, LocalProcesses, worker
+from bundle.cluster import DaskCluster, LocalProcesses, open_machines, worker
 from bundle.cluster.dask_cluster import _Errand
 from bundle.errors import InputError
 
@@ -148,33 +146,20 @@ def test_local_pool_begins_the_longest_first(tmp_path):
         assert [piece for piece, _ in here.run(Marked(tmp_path), range(4), "pieces", cost=float)] == [3, 2, 1, 0]
 
 
-def test_jobs_of_a_queue_work_and_are_ended(tmp_path, monkeypatch):
-    """A queue that starts each job at once, by the commands of SLURM."""
-    pytest.importorskip("dask_jobqueue")
-    jobs, commands, marks = tmp_path / "jobs", tmp_path / "bin", tmp_path / "marks"
-    for folder in (jobs, commands, marks):
-        folder.mkdir()
-    scripts = {
-        # the script is deleted as soon as the command is back
-        "sbatch": f'cp "$1" {jobs}/script; setsid bash {jobs}/script > {jobs}/log 2>&1 & touch {jobs}/$!; echo $!',
-        "scancel": f'for job in "$@"; do kill -- -$job; rm {jobs}/$job; done',
-    }
-    for name, script in scripts.items():
-        (commands / name).write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
-        (commands / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
-    monkeypatch.chdir(tmp_path)
-    asked = {"jobs": 1, "cores": 1, "memory": "4GB", "hours": 0.5, "directives": ["--account=x"]}
-    with JobQueueCluster("slurm", **asked) as machines:
-        assert dict(machines.run(Marked(marks), range(2), "pieces")).keys() == {0, 1}
-    script = (jobs / "script").read_text(encoding="utf-8")
-    for line in ("#SBATCH --account=x", "#SBATCH -t 00:30:00", "#SBATCH --cpus-per-task=1"):
-        assert line in script
-    assert {path.name for path in jobs.iterdir()} == {"log", "script"}, "the job is ended"
-    (commands / "sbatch").write_text("#!/bin/bash\necho no such account >&2\nexit 1\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"sbatch started no job .*no such account"), JobQueueCluster("slurm", **asked):
-        pass
-    (commands / "sbatch").unlink()
-    with pytest.raises(InputError, match="there is no sbatch here"), JobQueueCluster("slurm", **asked):
-        pass
+def test_only_workers_with_the_resource_are_given_work(machines, tmp_path, monkeypatch):
+    """Declared by hand: no GPU is needed to see who is asked."""
+    said, joined = [], []
+
+    def say(sentence):
+        said.append(sentence)
+        joined.append(machines.worker("--resources", "GPU=1"))
+
+    monkeypatch.setattr("bundle.cluster.dask_cluster._say", say)
+    asked = open_machines(machines.address, device="cuda:0")
+    assert asked.resource == "GPU"
+    with asked as cluster:
+        done = dict(cluster.run(Marked(tmp_path), range(4), "pieces"))
+    wanted = f"the resource GPU (dask worker --resources GPU=1) is at {machines.address}: waiting until one joins"
+    assert said == [f"no worker with {wanted}"]
+    assert {made[1] for made in done.values()} == {joined[0].pid}
+    joined[0].kill()

@@ -6,13 +6,11 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.nodules import ROOT
+from helpers.dask_forks import Fork
 
 
 def free_port() -> int:
@@ -28,31 +26,23 @@ class DaskMachines:
         self.folder = folder
         self.port = free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Fork] = []
 
-    def scheduler(self) -> subprocess.Popen[bytes]:
+    def scheduler(self) -> Fork:
         return self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
 
-    def worker(self, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+    def worker(self, *more: str) -> Fork:
         """One that is not started again when it dies."""
         words = (self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        return self._start("worker", *words, "--local-directory", str(self.folder), *more, **environment)
+        return self._start("worker", *words, "--local-directory", str(self.folder), *more)
 
-    def _start(self, what: str, *words: str, **environment: str) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        self.processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.dask_{what}", *words], cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
-        )  # fmt: skip
+    def _start(self, what: str, *words: str) -> Fork:
+        self.processes.append(Fork(what, list(words), str(self.folder)))
         return self.processes[-1]
 
     def end(self) -> None:
         for process in self.processes:
-            process.kill()
-            process.wait()
+            process.end()
 
 
 @contextlib.contextmanager
