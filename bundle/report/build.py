@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundle.report.figures.draw import Drawn, draw_figures, saved
-from bundle.report.figures.gaps import figure_gains, figure_trade_off
+from bundle.report.figures.draw import draw_figures
 from bundle.report.figures.spectra import write_spectra
 from bundle.report.options import ReportOptions
 from bundle.report.page.page import report_html
-from bundle.report.page.sweep_page import sweep_html
 from bundle.report.results import StudyResults
-from bundle.report.sweep import SWEEP_FILE, SweepResults
+from bundle.report.side_by_side import build_sweep_report
+from bundle.report.sweep import SWEEP_FILE
 from bundle.report.tables.statistics_tables import statistics_tables, write_statistics
-from bundle.report.tables.sweep_tables import write_sweep_tables
 from bundle.report.tables.write import write_report_tables
 from bundle.store import ResultStore
 
@@ -43,7 +41,7 @@ def build_report(output_dir: str | Path, options: ReportOptions | None = None) -
     """
     chosen = options or ReportOptions()
     if (Path(output_dir) / SWEEP_FILE).is_file():
-        return _sweep_report(SweepResults(output_dir), chosen)
+        return build_sweep_report(output_dir, chosen)
     results = StudyResults(output_dir)
     tables = write_report_tables(results, chosen)
     write_spectra(results)
@@ -51,24 +49,3 @@ def build_report(output_dir: str | Path, options: ReportOptions | None = None) -
     figures, left_out = draw_figures(results, chosen)
     page = report_html(results, tables, statistics, figures, left_out, chosen)
     return ResultStore(output_dir).write_text("report.html", page)
-
-
-SWEEP_FIGURES = {
-    "figure_gains": ("Gain against the gap", figure_gains),
-    "figure_trade_off": ("Field against tumour", figure_trade_off),
-}
-
-
-def _sweep_report(results: SweepResults, options: ReportOptions) -> Path:
-    tables, figures, left_out = write_sweep_tables(results, options), [], []
-    for name, (title, draw) in SWEEP_FIGURES.items():
-        made = draw(results, options)
-        if made is None:
-            left_out.append(f"{title}: there is nothing to show")
-            continue
-        drawn, caption, incomplete = made
-        left_out += incomplete
-        picture = saved(drawn, results.root, name, results.first.kind_words)
-        figures.append(Drawn(name, title, caption, picture))
-    page = sweep_html(results, tables, figures, list(dict.fromkeys(left_out)), options)
-    return ResultStore(results.root).write_text("report.html", page)

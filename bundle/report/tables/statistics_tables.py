@@ -90,7 +90,7 @@ def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str)
             counts = (str(c.n), str(c.n_failed))
             rows.append((column.label, methods, difference, interval, p_text(c.p_holm), *counts, c.reason))
     columns: tuple[str, ...] = ("metric", "methods", "mean difference", "95 % interval", "p (Holm)", "n", "failed")
-    columns, rows = _with_remarks(columns, rows)
+    columns, rows = with_remarks(columns, rows)
     caption = (
         f"{title}: paired differences over nodules ({results.kind_words}), bootstrap 95 % interval of the mean, "
         "Wilcoxon's signed-rank test with Holm's correction over all pairs of methods. Every slice set, region and "
@@ -99,7 +99,7 @@ def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str)
     return Table("", caption, columns, tuple(rows), heads=2, title=title)
 
 
-def _with_remarks(
+def with_remarks(
     columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Rows end with a remark: keep that column only if there is one."""
@@ -118,7 +118,7 @@ def _sd_ratio(results: StudyResults) -> Table:
         (words, *_test_cells(test), *_paper_cells(key), test.reason) for words, key, test in named
     ]
     columns: tuple[str, ...] = ("sd ratio", "t", "p", "n", "failed", "paper: t", "paper: p")
-    columns, rows = _with_remarks(columns, rows)
+    columns, rows = with_remarks(columns, rows)
     caption = (
         f"t-tests of the sd ratio in the tumour on {SLICES[slices]} ({results.kind_words}): one-sample against 1, "
         "paired between methods; not corrected for several tests, as in the paper."

@@ -15,7 +15,7 @@ from bundle.report.statistics.gaps import GapBin, Turn, binned, gap_bins, share_
 from bundle.report.sweep import POINT, SettingResults, SweepResults
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.scanner_tables import count_texts, gain_text
-from bundle.report.tables.table import DASH, Table
+from bundle.report.tables.table import DASH, Table, write_tables
 from bundle.report.tidy import to_csv
 from bundle.store import ResultStore
 
@@ -250,9 +250,5 @@ def write_sweep_tables(results: SweepResults, options: ReportOptions) -> list[Ta
     options.check(results.first.methods)
     store, tables = ResultStore(results.root), sweep_tables(results, options)
     store.write_text("sweep.csv", to_csv(results.rows(options), POINT))
-    (store.root / "tables").mkdir(exist_ok=True)
-    for table in tables:
-        if table.name:
-            for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-                store.write_text(f"tables/{table.name}.{ending}", text)
+    write_tables(store, tables)
     return tables

@@ -15,6 +15,7 @@ from typing import Any
 from bundle.metrics.table import Metric
 from bundle.report.tables.paper import PAPER_NODULES, Published
 from bundle.report.tidy import Summary, aligned, summary_texts, to_csv
+from bundle.store import ResultStore
 
 DASH = "–"
 PAPER_HEAD = ", paper"
@@ -158,6 +159,19 @@ def metric_table(
             records.append(dict(zip(fields, (*line.heads, metric.name, *numbers, *theirs), strict=True)))
     columns = (*heads, *(metric.heading() for metric in metrics), "n", "failed")
     return Table(name, caption, columns, tuple(rows), len(heads), records=tuple(records), fields=fields)
+
+
+def write_tables(store: ResultStore, tables: Iterable[Table]) -> None:
+    """Write each table that has a name to ``tables/`` of a folder, as .md, .csv and .tex.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    (store.root / "tables").mkdir(exist_ok=True)
+    for table in tables:
+        if table.name:
+            for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
+                store.write_text(f"tables/{table.name}.{ending}", text)
 
 
 _LATEX = {

@@ -13,7 +13,7 @@ from bundle.report.tables.paper_tables import paper_tables
 from bundle.report.tables.repeat_tables import repeat_tables
 from bundle.report.tables.scanner_tables import scanner_tables
 from bundle.report.tables.size_tables import size_tables
-from bundle.report.tables.table import Table
+from bundle.report.tables.table import Table, write_tables
 from bundle.report.tables.uncertainty_tables import uncertainty_tables
 from bundle.store import ResultStore
 
@@ -46,9 +46,6 @@ def write_report_tables(results: StudyResults, options: ReportOptions) -> Tables
     radiomics = radiomics_tables(results, options)
     made = Tables(paper_tables(results), uncertainty_tables(results), side_by_side, sizes, scanners, radiomics)
     write_agreement(results, options)
-    store = ResultStore(results.root)
-    (store.root / "tables").mkdir(exist_ok=True)
-    for table in (*made.paper, *made.uncertainty, *made.methods, *made.sizes, *made.scanners, *made.radiomics):
-        for ending, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-            store.write_text(f"tables/{table.name}.{ending}", text)
+    every = (*made.paper, *made.uncertainty, *made.methods, *made.sizes, *made.scanners, *made.radiomics)
+    write_tables(ResultStore(results.root), every)
     return made
