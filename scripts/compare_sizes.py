@@ -10,7 +10,7 @@ grown %  share of pairs of first slices, in both orders, that differ by 25 % or 
 flips %  share of measurements of another Lung-RADS class than the truth
 missed % share of first slices with which no slice meets the nodule
 told %   the RC of the dense mask that the method makes of one first slice, median
-held %   share of pairs of first slices that differ by no more than `inference.json` says of the first, twice as much
+held %   share of pairs of first slices that differ by no more than `inference.json` says of the first, times 2.5
 """
 
 from __future__ import annotations

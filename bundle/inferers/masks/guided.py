@@ -5,12 +5,13 @@ look in the observed slices; 0 is half-way. The *weight* is how far in mm a voxe
 outline outwards, or one that looks all lung inwards.
 
 The image between observed slices is itself reconstructed, by any image method. That bounds what it can say:
-with the weight below, chosen on readers' consensus masks of nodules of LIDC-IDRI from patients that are neither in the
-study's cohort nor set aside for checking, it adds .004 to the Dice score and takes .03 mm off the Hausdorff distance,
-and as much on the patients set aside; PCHIP, kriging and the density gate serve alike. With the true image, were it
-known, the same weight would add .016 and take off .08 mm. Where the nodule ends, it doesn't tell: the intensity of
-the last section and of the empty slice next to it came no nearer to the true end than areas alone. A larger weight lets
-vessels and the chest wall into the mask.
+on 30 nodules of LIDC-IDRI of patients outside of the study's cohort, with the weight below, it adds .001 to the Dice
+score by PCHIP, .005 by the learned prior, and would add .011 with the true image, were it known. So it says where an
+outline runs, but **not how large a section is**: the areas are a sphere's. Where outlines moved outwards and inwards
+freely, sections became 2 % too small by PCHIP and by the prior and 4 % by the true image, and the error of the volume
+larger in all three, as readers outline more than what is brightest. Where the nodule ends, it doesn't tell either: the
+intensity of the last section and of the empty slice next to it came no nearer to the true end than areas alone. A
+larger weight lets vessels and the chest wall into the mask.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def tissue_contrast(
 class GuidedDistanceInferer(MaskInferer):
     """Shape-based interpolation with a sphere's areas, guided by the image.
 
-    The masks are those of :func:`bundle.inferers.sphere_distance`, whose outlines are moved by ``weight_mm`` times the
-    contrast (:func:`tissue_contrast`) of a reconstructed image of the same observed slices.
+    The masks are those of :func:`bundle.inferers.sphere_distance`, whose distances are moved by ``weight_mm`` times the
+    contrast (:func:`tissue_contrast`) of a reconstructed image of the same observed slices; the areas stay as they are.
 
     Args:
         image_method: the image method to look at, or what makes it.
@@ -87,12 +88,11 @@ class GuidedDistanceInferer(MaskInferer):
     Example:
         >>> masks = np.zeros((9, 9, 2), bool)
         >>> masks[2:7, 2:7] = True
-        >>> image = np.where(masks, 0.7, 0.1)  # a pillar, that does not bulge as a sphere would
+        >>> image = np.full((9, 9, 2), 0.1)
+        >>> image[4:, 2:7] = 0.7  # brighter on one side
         >>> where = {"positions": [0, 4], "targets": [0, 2, 4]}
         >>> GuidedDistanceInferer()(masks, image=image, **where).sum(axis=(0, 1))
-        array([25., 25., 25.], dtype=float32)
-        >>> GuidedDistanceInferer(weight_mm=0)(masks, image=image, **where).sum(axis=(0, 1))
-        array([25., 45., 25.], dtype=float32)
+        array([25., 36., 25.], dtype=float32)
     """
 
     reads_image = True
