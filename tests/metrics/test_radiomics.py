@@ -171,6 +171,14 @@ def test_rows_of_truth_and_reconstruction_are_the_same_measurement():
     assert evaluator.expected_rows("why")[0] == rows[0] | {"value": pytest.approx(np.nan, nan_ok=True), "reason": "why"}
 
 
+def test_the_darkest_voxel_as_bin_origin_is_pyradiomics_own():
+    hu, mask = noise((9, 9, 6), smooth=1.0)
+    mask[:2], hu[0, 0, 0] = False, -999.0  # darker, and outside
+    rows = RadiomicsEvaluator(bin_origin=None, spacings_mm=[None]).truth_rows(Truth(hu, mask, (1.0, 1.0, 1.0), [0, 5]))
+    found = features(hu.clip(-1000, 400), mask, origin=25 * np.floor(hu[mask].min() / 25))
+    np.testing.assert_allclose([row["value"] for row in rows], [found[f] for f in FEATURES])
+
+
 def test_a_nodule_that_is_too_small_says_so():
     hu, _ = noise((12, 12, 8))
     mask = np.zeros(hu.shape)

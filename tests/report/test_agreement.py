@@ -117,6 +117,10 @@ def test_tables_and_the_file_of_every_feature(study):
     assert [row[:2] for row in overall.rows][:3] == [("native", "linear"), ("native", "cubic"), ("1 mm", "linear")]
     assert overall.rows[1][-2:] == ("4", "1")
     assert by_class.columns[2:5] == ("first order (18)", "GLCM (24)", "GLRLM (16)")
+    linear, cubic = overall.records[:2]
+    assert linear["share_beyond_reference"] == linear["share_0.85"] - cubic["share_0.85"]
+    assert np.isnan(cubic["share_beyond_reference"])
+    assert overall.rows[1][4] == "–"
     assert "phantom" in overall.caption
     assert (study.root / "tables" / "table_radiomics.tex").exists()
 

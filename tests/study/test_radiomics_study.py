@@ -59,6 +59,9 @@ def test_reconstructions_on_disk_have_the_same_features(studied, tmp_path):
     shutil.copytree(studied / "out", tmp_path / "theirs")
     native = {"features#spacings_mm": [None]}
     make_evaluation(studied / "in", tmp_path / "theirs", tmp_path / "out", radiomics=True, **native).run()
+    made = {path.name for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    assert {f"table_{name}.csv" for name in ("radiomics", "radiomics_classes", "size_agreement")} <= made
+    assert (tmp_path / "out" / "agreement.csv").exists()
     places = [key for key in RADIOMICS if key not in ("value", "reason")]
     ours, theirs = (
         {tuple(row[key] for key in places): row["value"] for row in read_rows(path, RADIOMICS) if not row["reason"]}

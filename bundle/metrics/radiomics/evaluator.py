@@ -2,7 +2,7 @@
 
 Vocabulary: features are of the voxels within the truth's mask, of the true image as of each reconstructed one, once on
 the voxels as they are (``native``) and once on cubes (``1 mm``). *Gray levels* are bins of fixed width, counted from 1
-at a fixed HU, the *bin origin*.
+at the *bin origin*.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class RadiomicsEvaluator:
 
     Args:
         bin_width: HU of a gray level.
-        bin_origin: HU where the first one begins.
+        bin_origin: HU where the first one begins; None: at the darkest voxel of each region, rounded down to whole
+            widths, as pyradiomics has it.
         spacings_mm: mm of the cubes that volumes are resampled to; None: they are not.
         minimum_voxels: a region of fewer has no features.
         minimum_slices: a region on fewer axial slices has none.
@@ -47,7 +48,7 @@ class RadiomicsEvaluator:
     def __init__(
         self,
         bin_width: float = 25.0,
-        bin_origin: float = HU_MIN,
+        bin_origin: float | None = HU_MIN,
         spacings_mm: Sequence[float | None] = (None, 1.0),
         minimum_voxels: int = 64,
         minimum_slices: int = 3,
@@ -57,7 +58,7 @@ class RadiomicsEvaluator:
         for name, value in (("bin_width", bin_width), *(("spacings_mm", mm) for mm in spacings_mm if mm is not None)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} of radiomics is {value}, expected more than 0")
-        if bin_origin > HU_MIN:
+        if bin_origin is not None and bin_origin > HU_MIN:
             raise InputError(f"bin_origin of radiomics is {bin_origin}, expected at most {HU_MIN:g}, the darkest HU")
         self.bin_width = bin_width
         self.bin_origin = bin_origin
@@ -110,7 +111,8 @@ class RadiomicsEvaluator:
         if voxels < self.minimum_voxels or slices < self.minimum_slices:
             fewest = f"{self.minimum_voxels} on {self.minimum_slices}"
             return _rows(mm, {}, f"the nodule has {voxels} voxels on {slices} slices, fewer than {fewest}")
-        levels = np.floor((hu - self.bin_origin) / self.bin_width) + 1
+        darkest = np.floor(hu[mask].min() / self.bin_width) * self.bin_width
+        levels = np.floor((hu - (darkest if self.bin_origin is None else self.bin_origin)) / self.bin_width) + 1
         return _rows(mm, library.compute_features(hu, levels, mask, spacing, self.bin_width))
 
 

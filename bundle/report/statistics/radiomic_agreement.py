@@ -31,10 +31,22 @@ UNMARKED = "unmarked"
 
 @dataclass(frozen=True)
 class GroupAgreement:
-    """Of a group of features: mean concordance, and the part of them that has so much, by level."""
+    """Of a group of features.
+
+    Attributes:
+        mean: of the concordances.
+        shares: part of the features that has so much, by level.
+        resampled: (R,) the first of these shares in each resample of the nodules, the same for all methods.
+    """
 
     mean: Estimate
     shares: dict[float, Estimate]
+    resampled: np.ndarray
+
+    def share_beyond(self, other: GroupAgreement) -> Estimate:
+        """How much larger the first share is than another method's, of the same nodules."""
+        once = np.array([self.shares[LEVELS[0]].value - other.shares[LEVELS[0]].value])
+        return _estimate(self.resampled - other.resampled, once)
 
 
 @dataclass(frozen=True)
@@ -147,9 +159,10 @@ def _agreement(measured: np.ndarray, true: np.ndarray, weights: np.ndarray) -> R
     groups = {}
     for name in ("all", *CLASSES, UNMARKED):
         at = group_indices(name)
-        shares = {level: _estimate(share_at_least(drawn[:, at], level), share_at_least(once[:, at], level))
-                  for level in LEVELS}  # fmt: skip
-        groups[name] = GroupAgreement(_estimate(_mean(drawn[:, at]), _mean(once[:, at])), shares)
+        parts = {level: share_at_least(drawn[:, at], level) for level in LEVELS}
+        shares = {level: _estimate(part, share_at_least(once[:, at], level)) for level, part in parts.items()}
+        mean = _estimate(_mean(drawn[:, at]), _mean(once[:, at]))
+        groups[name] = GroupAgreement(mean, shares, parts[LEVELS[0]])
     limits = [limits_of_agreement(column) for column in (np.where(pair, measured - true, np.nan)).T]
     n = int(pair.any(axis=1).sum())
     return RadiomicAgreement(estimates(drawn, once[0]), limits, means, groups, n, len(pair) - n)

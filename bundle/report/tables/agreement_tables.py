@@ -97,30 +97,52 @@ def estimate_text(found: Estimate, decimals: int, scale: float = 1.0) -> str:
     return value if math.isnan(found.low) else f"{value} ({low} to {high})"
 
 
+def difference_text(found: Estimate, decimals: int, scale: float = 1.0) -> str:
+    """A difference and its interval, or its limits, with their signs in one cell; a dash where there is none.
+
+    Example:
+        >>> difference_text(Estimate(0.11, 0.04, 0.27), 0, 100.0), difference_text(Estimate(math.nan, 1.0, 2.0), 0)
+        ('+11 (+4 to +27)', '–')
+    """
+    value, low, high = (signed(scale * v, decimals) for v in (found.value, found.low, found.high))
+    return value if DASH in (value, low) else f"{value} ({low} to {high})"
+
+
 def _overall(results: StudyResults, found: dict[tuple[str, str], RadiomicAgreement], options: ReportOptions) -> Table:
-    rows, records = [], []
+    rows, records, reference = [], [], options.reference_in(results)
     for (resampling, method), one in found.items():
         every, unmarked = one.groups["all"], one.groups[UNMARKED]
         shares = [*(every.shares[level] for level in LEVELS), unmarked.shares[LEVELS[0]]]
         cells = [estimate_text(every.mean, 2), *(estimate_text(share, 0, PERCENT) for share in shares)]
+        against = found.get((resampling, reference))
+        beyond = Estimate(*[math.nan] * 3) if against in (None, one) else every.share_beyond(against.groups["all"])
+        cells.insert(2, difference_text(beyond, 0, PERCENT))
         record: dict[str, Any] = {"resampling": resampling, "method": method}
-        names = ("mean_ccc", *(f"share_{level:g}" for level in LEVELS), f"share_{LEVELS[0]:g}_unmarked")
+        shares.append(beyond)
+        names = (
+            "mean_ccc",
+            *(f"share_{level:g}" for level in LEVELS),
+            f"share_{LEVELS[0]:g}_unmarked",
+            "share_beyond_reference",
+        )
         for name, value in zip(names, (every.mean, *shares), strict=True):
             record |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
         for feature, words in SHOWN_BIASES.items():
             bias, low, high = one.percent(feature)
-            cells.append(f"{signed(bias, 0)} ({signed(low, 0)} to {signed(high, 0)})")
+            cells.append(difference_text(Estimate(bias, low, high), 0))
             name = words.replace(" ", "_").replace("-", "_")
             record |= {f"{name}_bias_percent": bias, f"{name}_low": low, f"{name}_high": high}
         rows.append((resampling, label(method), *cells, str(one.n), str(one.n_failed)))
         records.append(record | {"n": one.n, "n_failed": one.n_failed})
     columns = ("resampling", "method", "mean CCC", *(f"CCC ≥ {level:g}, %" for level in LEVELS))
+    columns = (*columns[:4], f"minus {label(reference)}", *columns[4:])
     columns += (f"of {len(group_indices(UNMARKED))}: ≥ {LEVELS[0]:g}, %",)
     columns += (*(f"{words}: bias, %" for words in SHOWN_BIASES.values()), "n", "failed")
     caption = (
         f"Agreement of {len(FEATURES)} radiomic features with the truth's ({results.kind_words}; "
         f"{results.protocol_words}; {_settings(results, options)}): mean of Lin's concordance (CCC), and share of "
-        f"features that have so much, with bootstrap 95 % intervals over nodules; share of the "
+        f"features that have so much, with bootstrap 95 % intervals over nodules; the first share minus that of "
+        f"{label(reference)}, paired; share of the "
         f"{len(group_indices(UNMARKED))} features that neither the bin origin decides nor the number of voxels; bias "
         "and limits of agreement of two features, in per cent of the mean truth. Every feature is in agreement.csv."
     )
@@ -161,7 +183,8 @@ def _settings(results: StudyResults, options: ReportOptions) -> str:
     which = f"nodules of {options.min_slices} slices or more"
     if not {"library", "bin_width", "bin_origin"} <= known.keys():
         return which
-    return f"{which}; {known['library']}, bins of {known['bin_width']:g} HU from {known['bin_origin']:g}"
+    origin = "the darkest voxel" if known["bin_origin"] is None else f"{known['bin_origin']:g}"
+    return f"{which}; {known['library']}, bins of {known['bin_width']:g} HU from {origin}"
 
 
 def _category_changes(results: StudyResults) -> Table:
