@@ -23,6 +23,7 @@ from bundle.options.command import command_line
 from bundle.progress import Progress, Report
 from bundle.report.sweep import SWEEP_FILE, SweepResults
 from bundle.report.tables.study_tables import write_tables
+from bundle.report.tables.sweep_order import answers
 from bundle.report.tables.sweep_tables import write_sweep_tables
 from bundle.store import ResultStore
 from bundle.study.nodule import NoduleWork
@@ -211,8 +212,9 @@ class Sweep:
         if not any(anything(ordered, methods) for ordered in every):
             first = works[0].store.root / "failures.csv"
             raise InputError(f"nothing could be reconstructed at any setting: see {first} for the reasons")
-        tables = partial(write_sweep_tables, SweepResults(root), self.study.report_options)
-        say(write_report(root, self.study.report_options, self.study.report, tables))
+        results, options = SweepResults(root), self.study.report_options
+        say(*answers(results, options))
+        say(write_report(root, options, self.study.report, partial(write_sweep_tables, results, options)))
         ordered = [one for ordered in every for one in ordered]
         say(last_line(ordered, len(methods), time.perf_counter() - start, root, len(works)))
 

@@ -5,7 +5,7 @@ from collections import deque
 from types import SimpleNamespace
 
 import pytest
-from helpers.configs import make_study
+from helpers.configs import make_study, make_sweep
 from helpers.dask_machines import Marked, dask_machines, free_port, wait_until
 
 pytest.importorskip("distributed")
@@ -47,6 +47,20 @@ def test_a_study_is_the_same_on_one_process_two_processes_and_two_workers(machin
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "sent").rglob("result.json")}
     again.run()
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_a_sweep_is_the_same_here_and_on_workers_with_and_without_the_folder(machines, nodule_folder, tmp_path):
+    folder = nodule_folder(2)
+    for name, how in {
+        "one": {},
+        "dask": {"cluster": machines.address},
+        "sent": {"cluster": machines.address, "shared_folder": False},
+    }.items():
+        make_sweep(folder, tmp_path / name, ["linear", "cubic", "siren"], strides=[2, 5], epochs=2, **how).run()
+    for name in ("dask", "sent"):
+        for table in ("sweep.csv", "stride_2/metrics.csv", "stride_5/metrics.csv"):
+            assert (tmp_path / name / table).read_bytes() == (tmp_path / "one" / table).read_bytes(), (name, table)
+        assert files(tmp_path / name / "stride_5") == files(tmp_path / "one" / "stride_5")
 
 
 def test_the_longest_pieces_are_begun_first(machines, tmp_path):

@@ -16,10 +16,10 @@ from bundle.report.__main__ import main
 from bundle.report.figures import style
 from bundle.report.figures.gaps import figure_gains, figure_trade_off
 from bundle.report.options import ReportOptions
-from bundle.report.page.sweep_page import answers
 from bundle.report.statistics.gaps import EDGES_MM, gap_bins, share_better, turns
 from bundle.report.sweep import SweepResults
-from bundle.report.tables.sweep_tables import all_turns, by_gap, by_setting, common_nodules, sweep_tables
+from bundle.report.tables.sweep_order import all_turns, answers
+from bundle.report.tables.sweep_tables import by_gap, by_setting, common_nodules, sweep_tables
 from bundle.report.tidy import to_csv
 
 METHODS = ("linear", "cubic", "siren")

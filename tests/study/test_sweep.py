@@ -192,3 +192,11 @@ def test_the_decimation_is_that_of_the_config(nodule_folder, tmp_path):
         vars(Decimate(3, 1, profile="bell")),
         vars(Decimate(4, 1, average=2, profile="bell")),
     ]
+
+
+@pytest.mark.parametrize("methods", [["morphological"], ["cubic"]])
+def test_methods_without_a_gain_have_a_report_that_says_so(nodule_folder, tmp_path, methods):
+    make_sweep(nodule_folder(1), tmp_path / "out", methods, strides=[2, 5], report=True).run()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "give a method of brightness beside the reference" in page
+    assert (tmp_path / "out" / "stride_5" / "metrics.csv").is_file()

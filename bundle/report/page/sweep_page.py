@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from bundle.inferers.registry import label
 from bundle.report.figures.draw import Drawn
 from bundle.report.options import ReportOptions
 from bundle.report.page.template import template
-from bundle.report.statistics.gains import REGIONS, Gain
-from bundle.report.statistics.gaps import span_words
 from bundle.report.sweep import SweepResults
-from bundle.report.tables.sweep_tables import ranked
-from bundle.report.tables.table import Table, signed
+from bundle.report.tables.sweep_order import answers
+from bundle.report.tables.table import Table
 from bundle.version import __version__
 
 TITLE = "Recovered CT slices around lung nodules, by gap"
+NO_GAIN = "Gains are of PSNR: give a method of brightness beside the reference"
 OPEN = ("sweep_order",)
-WHERE = {"global": "in the field of view", "tumour": "in the tumour"}
 
 
 def sweep_html(
@@ -51,7 +48,7 @@ def sweep_html(
         answers=list(answers(results, options)),
         hint=f"{len(nodules)} nodules, {len(results.methods)} methods, {len(settings)} settings: "
         f"{'; '.join(setting.words for setting in settings)}. {failed} failed reconstructions.",
-        problems=[*results.problems, *left_out],
+        problems=[*results.problems, *left_out, *([] if results.others(options) else [NO_GAIN])],
         figures=figures,
         open_tables=[table for table in named if table.name in OPEN],
         tables=[table for table in named if table.name not in OPEN],
@@ -64,31 +61,3 @@ def sweep_html(
             *(("version of " + name, value) for name, value in results.first.study.get("versions", {}).items()),
         ],
     )
-
-
-def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
-    """Which method has the best mean at which gaps, one sentence a region."""
-    against = label(options.reference_in(results.first))
-    for region in REGIONS:
-        runs: list[tuple[str, float, float, list[Gain]]] = []
-        for place, order in ranked(results, options, region) if results.thin else []:
-            if not order:
-                continue
-            best, gain = order[0]
-            if runs and runs[-1][0] == best:
-                runs[-1] = (best, runs[-1][1], place.high, [*runs[-1][3], gain])
-            else:
-                runs.append((best, place.low, place.high, [gain]))
-        if runs:
-            words = ", then ".join(
-                f"{label(name)} ({span_words(low, high)}{_span(gains)})" for name, low, high, gains in runs
-            )
-            yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}."
-
-
-def _span(gains: Sequence[Gain]) -> str:
-    """The least and the greatest of some gains, and how many points they are of."""
-    low, high = (signed(value, 2) for value in (min(g.mean for g in gains), max(g.mean for g in gains)))
-    counts = [g.n for g in gains]
-    n = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return f": {low if low == high else f'{low} to {high}'} dB, n = {n}"

@@ -1,4 +1,4 @@
-"""The tables of a sweep: gains by setting and by gap, the order of methods and where it turns, what failed."""
+"""The tables of a sweep: gains by setting and by gap, the order of methods, what failed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import numpy as np
 from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
 from bundle.report.statistics.gains import REGIONS, Gain, mean_gain
-from bundle.report.statistics.gaps import GapBin, Turn, binned, gap_bins, share_better, turns
+from bundle.report.statistics.gaps import gap_bins, share_better
 from bundle.report.sweep import POINT, SettingResults, SweepResults
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.scanner_tables import count_texts, gain_text
+from bundle.report.tables.sweep_order import order_table, turns_table
 from bundle.report.tables.table import DASH, Table, write_tables
 from bundle.report.tidy import to_csv
 from bundle.store import ResultStore
-
-WORDS = {"global": "field", "tumour": "tumour"}
-MOST_TURNS = 60
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,11 @@ def common_nodules(results: SweepResults, options: ReportOptions) -> set[str]:
     """Nodules on which every method that has any gain at a setting has one there, at every setting."""
     sets = []
     for setting in results.settings:
-        gains = np.array([setting.gains(m, r, options) for m in results.others(options) for r in REGIONS])
-        known = np.isfinite(gains)
-        full = known[known.any(axis=1)].all(axis=0) & known.any() if len(known) else np.zeros(0, bool)
-        sets.append({name for name, all_there in zip(setting.results.nodules, full, strict=True) if all_there})
+        every = [setting.gains(m, r, options) for m in results.others(options) for r in REGIONS]
+        gains = np.array(every).reshape(len(every), len(setting.results.nodules))
+        measured = gains[np.isfinite(gains).any(axis=1)].T
+        pairs = zip(setting.results.nodules, measured, strict=True)
+        sets.append({name for name, own in pairs if len(own) and np.isfinite(own).all()})
     return set.intersection(*sets)
 
 
@@ -91,33 +90,6 @@ def _stratum(
     return Stratum(where, method, gap, field, tumour, share_better(gains[0], gains[1]))
 
 
-def ranked(results: SweepResults, options: ReportOptions, region: str) -> list[tuple[GapBin, list[tuple[str, Gain]]]]:
-    """In each bin of gaps the methods with a mean, the reference among them, best first; of fewer nodules last."""
-    gaps, nodules = results.places
-    bins = gap_bins(gaps)
-    every = {
-        name: binned(gains, nodules, bins, options.seed)
-        for name, gains in _with_reference(results, options, region).items()
-    }
-    found = []
-    for k, one in enumerate(bins):
-        gains = [(name, by_bin[k]) for name, by_bin in every.items() if by_bin[k].n]
-        found.append((one, sorted(gains, key=lambda pair: (-pair[1].n, -pair[1].mean))))
-    return found
-
-
-def all_turns(results: SweepResults, options: ReportOptions, region: str) -> list[Turn]:
-    """Where the order of methods changes, see :func:`bundle.report.statistics.gaps.turns`."""
-    gaps, nodules = results.places
-    return turns(_with_reference(results, options, region), nodules, gap_bins(gaps), options.seed)
-
-
-def _with_reference(results: SweepResults, options: ReportOptions, region: str) -> dict[str, np.ndarray]:
-    others = {name: results.points(name, region, options) for name in results.others(options)}
-    known = np.any([np.isfinite(g) for g in others.values()], axis=0) if others else np.zeros(0, bool)
-    return {options.reference_in(results.first): np.where(known, 0.0, math.nan), **others}
-
-
 def sweep_tables(results: SweepResults, options: ReportOptions) -> list[Table]:
     """All tables of the page; empty ones are left out."""
     against, shared = label(options.reference_in(results.first)), common_nodules(results, options)
@@ -138,8 +110,8 @@ def sweep_tables(results: SweepResults, options: ReportOptions) -> list[Table]:
     if results.thin:
         told = f"By gap, over all strides of thin slices; n counts a nodule once a stride {tail}"
         tables.append(_strata("sweep_gaps", "gap", by_gap(results, options), {}, told, against))
-        tables += [_order(results, options), _turns(results, options)]
-    return [table for table in [*tables, failures(results)] if table.rows]
+        tables += [order_table(results, options), turns_table(results, options)]
+    return [table for table in [*tables, failures(results)] if table.rows or table.records]
 
 
 def _strata(
@@ -160,60 +132,6 @@ def _strata(
     columns = (head, "method", "mean gap, mm", *titles)
     title = caption.partition(" (")[0]
     return Table(name, caption, columns, tuple(rows), 2, title, records=tuple(records), fields=fields)
-
-
-def _order(results: SweepResults, options: ReportOptions) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for region in REGIONS:
-        for where, order in ranked(results, options, region):
-            names = " > ".join(label(name) for name, _ in order)
-            rows.append((WORDS[region], where.label, names, str(order[0][1].n) if order else "0"))
-    caption = (
-        f"The order of methods by mean gain in each bin of gaps ({results.first.kind_words}), the best first; those "
-        "with fewer nodules than others come last. Neighbours may differ by chance: see the intervals."
-    )
-    fields = ("region", "gap", "order", "n")
-    records = tuple(dict(zip(fields, row, strict=True)) for row in rows)
-    return Table(
-        "sweep_order", caption, fields, tuple(rows), 3, "Order of methods by gap", records=records, fields=fields
-    )
-
-
-def _turns(results: SweepResults, options: ReportOptions) -> Table:
-    found = [(region, turn) for region in REGIONS for turn in all_turns(results, options, region)]
-    clear = [(region, turn) for region, turn in found if turn.clear]
-    rows = [
-        (
-            WORDS[region],
-            f"{label(turn.first)}, then {label(turn.second)}",
-            f"{turn.gap_mm:.1f}",
-            gain_text(turn.before),
-            gain_text(turn.after),
-            f"{turn.before.n} / {turn.after.n}",
-        )
-        for region, turn in clear[:MOST_TURNS]
-    ]
-    fields = ("region", "first", "second", "gap_mm", "before", "before_low", "before_high", "after", "after_low",
-              "after_high", "n_before", "n_after", "clear")  # fmt: skip
-    records = tuple(
-        dict(zip(fields, (region, t.first, t.second, t.gap_mm, *_ends(t.before), *_ends(t.after), t.before.n, t.after.n,
-                          int(t.clear)), strict=True))
-        for region, t in found
-    )  # fmt: skip
-    caption = (
-        f"Where the order turns ({results.first.kind_words}): a method that is better at smaller gaps, and one that is "
-        "better at larger ones; the gap at which their mean difference is 0, between the bins before and after, with "
-        f"their differences there. Only those whose intervals are without 0 on both sides: {len(clear)} of "
-        f"{len(found)} changes of order."
-    )
-    columns = ("region", "better", "turns at, mm", "first minus second before, dB", "after, dB", "n before / after")
-    return Table(
-        "sweep_turns", caption, columns, tuple(rows), 2, "Where the order turns", records=records, fields=fields
-    )
-
-
-def _ends(gain: Gain) -> tuple[float, float, float]:
-    return gain.mean, gain.low, gain.high
 
 
 def failures(results: SweepResults) -> Table:
