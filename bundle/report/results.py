@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,8 +20,9 @@ import nibabel as nib
 import numpy as np
 
 from bundle.errors import InputError
+from bundle.metrics.radiomics.features import FEATURES
 from bundle.report.facts import NoduleFacts
-from bundle.report.tidy import CLINICAL, COLUMNS, KEY, RADIOMICS, Summary, read_rows, summarise_rows
+from bundle.report.tidy import CLINICAL, COLUMNS, KEY, RADIOMICS, Summary, iterate_rows, read_rows, summarise_rows
 from bundle.store import mask_name
 from bundle.transforms.hu import HU_MAX, HU_MIN
 
@@ -39,7 +41,7 @@ class StudyResults:
         texture: rows of ``texture.csv``; none where it is absent.
         uncertainty: rows of ``uncertainty.csv``; none where no method says how far it may be off.
         clinical: rows of ``clinical.csv``, sizes; none where it is absent.
-        radiomics: rows of ``radiomics.csv``; none where it is absent.
+        radiomics: of ``radiomics.csv``: (features,) by (resampling, method), then by nodule; none where it is absent.
         failures: rows of ``failures.csv``: nodule_id, method, reason.
         seconds: by (nodule, method).
         study: ``study.json``, empty where it is absent.
@@ -70,7 +72,7 @@ class StudyResults:
         self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
         self.uncertainty = self._tidy("uncertainty.csv", "the table of uncertainty", expected=False)
         self.clinical = self._tidy("clinical.csv", "the table of sizes", expected=False, columns=CLINICAL)
-        self.radiomics = self._tidy("radiomics.csv", "agreement of features", expected=False, columns=RADIOMICS)
+        self.radiomics = self._features()
         self.facts = {name: facts for name in self.nodules if (facts := self._facts(name)) is not None}
         self._failed = {(row["nodule_id"], row["method"]) for row in self.failures}
 
@@ -241,6 +243,21 @@ class StudyResults:
         except InputError as fault:
             self._note(f"{shown} is left out: {fault}")
             return []
+
+    def _features(self) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+        """Radiomic features in the order of ``FEATURES``, nan where there is none."""
+        path, column_of = self.root / "radiomics.csv", {feature: k for k, feature in enumerate(FEATURES)}
+        found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        try:
+            for row in iterate_rows(path, RADIOMICS) if path.exists() else ():
+                nodules = found.setdefault((row["resampling"], row["method"]), {})
+                values = nodules.setdefault(row["nodule_id"], np.full(len(FEATURES), math.nan))
+                if (column := column_of.get((row["class"], row["feature"]))) is not None:
+                    values[column] = row["value"]
+        except (InputError, ValueError, TypeError) as fault:
+            self._note(f"agreement of features is left out: {fault}")
+            return {}
+        return found
 
     def _facts(self, nodule_id: str) -> NoduleFacts | None:
         path = self._folder(nodule_id, TRUTH) / "result.json"

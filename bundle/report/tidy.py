@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,15 +155,23 @@ def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[dict[s
     Raises:
         InputError: the file is absent, or has other columns.
     """
+    return list(iterate_rows(path, columns))
+
+
+def iterate_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> Iterator[dict[str, Any]]:
+    """The rows of :func:`read_rows`, one after the other, of a file that is too long to be held.
+
+    Raises:
+        InputError: as there.
+    """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != columns:
                 raise InputError(f"{path} has columns {reader.fieldnames}, expected {','.join(columns)}")
-            return [
-                row | {key: float(row[key]) if row[key] else None for key in ("threshold_hu", "value") if key in row}
-                for row in reader
-            ]
+            numbers = [key for key in ("threshold_hu", "value") if key in columns]
+            for row in reader:
+                yield row | {key: float(row[key]) if row[key] else None for key in numbers}
     except OSError as fault:
         raise InputError(f"{path} can't be read ({fault.strerror}): give a metrics.csv of a study") from fault
 

@@ -106,6 +106,15 @@ def test_features_are_compared_with_the_truths_of_the_same_nodules(study):
     assert radiomic_agreement(study, 99) == {}
 
 
+def test_a_file_of_features_that_cannot_be_read_is_told(study, tmp_path):
+    (tmp_path / "metrics.csv").write_bytes((study.root / "metrics.csv").read_bytes())
+    for text, words in (("a,b\n", "has columns ['a', 'b'], expected nodule_id,"), ("", "has columns None, expected")):
+        (tmp_path / "radiomics.csv").write_text(text)
+        results = StudyResults(tmp_path)
+        assert results.radiomics == {}
+        assert any(p.startswith("agreement of features is left out") and words in p for p in results.problems)
+
+
 def test_tables_and_the_file_of_every_feature(study):
     write_report_tables(study, OPTIONS)
     with (study.root / "agreement.csv").open(encoding="utf-8") as file:

@@ -19,6 +19,7 @@ class Outcome:
     texture: dict = field(default_factory=dict)
     uncertainty: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)
+    radiomics: dict = field(default_factory=dict)
 
 
 def row(metric, value, slices="unobserved", region="global", threshold=None):

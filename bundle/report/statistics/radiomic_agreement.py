@@ -102,7 +102,7 @@ def radiomic_agreement(
     """
     nodules = chosen_nodules(results, min_slices)
     values = _values(results, nodules)
-    weights = resampling_weights(len(nodules), RESAMPLES, seed) if nodules else np.zeros((0, 0))
+    weights = resampling_weights(max(1, len(nodules)), RESAMPLES, seed)
     return {
         (resampling, method): _agreement(measured, true, weights)
         for (resampling, truth), true in values.items()
@@ -138,17 +138,9 @@ def agreement_rows(results: StudyResults, min_slices: int = 0, seed: int = 0) ->
 
 def _values(results: StudyResults, nodules: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
     """(nodules, features) by resampling and method; nan where there is none."""
-    row_of = {name: i for i, name in enumerate(nodules)}
-    column_of = {feature: k for k, feature in enumerate(FEATURES)}
-    found: dict[tuple[str, str], np.ndarray] = {}
-    for row in results.radiomics:
-        column = column_of.get((row["class"], row["feature"]))
-        if row["nodule_id"] in row_of and column is not None:
-            place = (row["resampling"], row["method"])
-            if place not in found:
-                found[place] = np.full((len(nodules), len(FEATURES)), math.nan)
-            found[place][row_of[row["nodule_id"]], column] = row["value"]
-    return found
+    none = np.full(len(FEATURES), math.nan)
+    found = {place: [by.get(name, none) for name in nodules] for place, by in results.radiomics.items()}
+    return {place: np.array(rows) for place, rows in found.items() if rows}
 
 
 def _agreement(measured: np.ndarray, true: np.ndarray, weights: np.ndarray) -> RadiomicAgreement:

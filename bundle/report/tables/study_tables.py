@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from bundle.metrics.size_evaluator import SUM_OF_AREAS
@@ -47,10 +48,10 @@ def write_tables(
         the main figures, to be printed.
     """
     names = list(methods)
-    rows = _tidy(outcomes, "rows", names)
-    texture = _tidy(outcomes, "texture", [TRUTH, *names])
-    optional = {
-        "uncertainty.csv": (uncertainty_rows(outcomes, names), TIDY),
+    rows = list(_tidy(outcomes, "rows", names))
+    uncertainty = uncertainty_rows(outcomes, names)
+    optional: dict[str, tuple[Iterable[dict[str, Any]], tuple[str, ...]]] = {
+        "uncertainty.csv": (uncertainty, TIDY),
         "clinical.csv": (_tidy(outcomes, "sizes", [TRUTH, SUM_OF_AREAS, *names]), CLINICAL),
         "radiomics.csv": (_tidy(outcomes, "radiomics", [TRUTH, *names]), RADIOMICS),
     }
@@ -67,27 +68,26 @@ def write_tables(
         if name in outcome.seconds
     ]
     store.write_text("metrics.csv", to_csv(rows))
-    store.write_text("texture.csv", to_csv(texture))
+    store.write_text("texture.csv", to_csv(_tidy(outcomes, "texture", [TRUTH, *names])))
     for file, (found, columns) in optional.items():
-        if found:
-            store.write_text(file, to_csv(found, columns))
+        left = iter(found)
+        if (first := next(left, None)) is not None:
+            store.write_text(file, to_csv(chain([first], left), columns))
         else:
             (store.root / file).unlink(missing_ok=True)  # of a run with other methods
     store.write_text("failures.csv", to_csv(failures, ("nodule_id", "method", "reason")))
     store.write_text("timings.csv", to_csv(timings, ("nodule_id", "method", "seconds")))
     summaries = summarise_rows(rows)
     store.write_text("summary.csv", summary_csv(summaries, kind))
-    return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(optional["uncertainty.csv"][0]), names)
+    return main_figures(summaries, names, kind) + coverage_lines(summarise_rows(uncertainty), names)
 
 
-def _tidy(outcomes: Sequence[tuple[str, NoduleOutcome]], part: str, methods: Sequence[str]) -> list[dict[str, Any]]:
+def _tidy(outcomes: Sequence[tuple[str, NoduleOutcome]], part: str, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of one file, nodule by nodule and method by method."""
-    return [
-        {"nodule_id": nodule_id, "method": name, **row}
-        for nodule_id, outcome in outcomes
-        for name in methods
-        for row in getattr(outcome, part).get(name, [])
-    ]
+    for nodule_id, outcome in outcomes:
+        for name in methods:
+            for row in getattr(outcome, part).get(name, []):
+                yield {"nodule_id": nodule_id, "method": name, **row}
 
 
 def uncertainty_rows(outcomes: Sequence[tuple[str, NoduleOutcome]], methods: Sequence[str]) -> list[dict[str, Any]]:
