@@ -84,6 +84,17 @@ def check_scanner(given: Any, where: str) -> dict[str, str | float]:
     return found
 
 
+def scanner_words(facts: Mapping[str, str | float]) -> str:
+    """All that is known, on one line.
+
+    Example:
+        >>> scanner_words({"manufacturer": "GE", "kernel": "BONE", "kvp": 120.0, "exposure_mas": 40.0})
+        'GE, kernel BONE, 120 kVp, 40 mAs'
+    """
+    forms = ("{}", "{}", "kernel {}", "{:g} kVp", "{:g} mAs")
+    return ", ".join(form.format(facts[name]) for name, form in zip(FACTS, forms, strict=True) if name in facts)
+
+
 def _tidy(text: str) -> str:
     return " ".join(text.split())[:_LONGEST]
 

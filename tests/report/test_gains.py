@@ -97,6 +97,7 @@ def test_strata_are_by_maker_kernel_voltage_and_exposure(tmp_path):
     page = build_report(folder).read_text(encoding="utf-8")
     assert "By manufacturer" in page
     assert "By convolution kernel" in page
+    assert "<dt>scanner</dt><dd>SIEMENS, kernel B30f, 120 kVp, 49 mAs</dd>" in page
 
 
 def test_nothing_known_is_no_table(tmp_path):

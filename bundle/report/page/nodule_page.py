@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bundle.data.scanner import scanner_words
 from bundle.inferers.registry import label
 from bundle.report.figures.views import central_cut, nodule_centre
 from bundle.report.page.films import Films
@@ -53,6 +54,8 @@ def _facts(results: StudyResults, nodule: str) -> list[tuple[str, str]]:
         found.append(("diameter", f"{facts.diameter_mm:.1f} mm"))
     if "malignancy" in facts.ratings:
         found.append(("malignancy, 1 to 5", f"{facts.ratings['malignancy']:.2f}"))
+    if facts.scanner:
+        found.append(("scanner", scanner_words(facts.scanner)))
     return found
 
 

@@ -37,7 +37,8 @@ STRATA: Mapping[str, tuple[str, Callable[[NoduleFacts], str]]] = {
     "manufacturer": ("manufacturer", lambda f: (str(f.scanner.get("manufacturer", "")).split() or [""])[0].upper()),
     "kernel": ("convolution kernel", lambda f: str(f.scanner.get("kernel", ""))),
     "kvp": ("tube voltage", lambda f: _number(f, "kvp", "kVp")),
-    "exposure": ("exposure", _exposure),
+    # some makers count it over a rotation, others over more: 4684 mAs of 400 mA in 0.57 s in LIDC-IDRI
+    "exposure": ("exposure as its header has it", _exposure),
     "thickness": ("slice thickness", lambda f: f"{f.slice_thickness:g} mm" if f.slice_thickness else ""),
 }
 
