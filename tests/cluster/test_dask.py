@@ -102,16 +102,16 @@ def test_a_lost_scheduler_ends_the_study_and_the_next_run_goes_on(nodule_folder,
         loser = threading.Thread(target=lose_it)
         loser.start()
         with pytest.raises(InputError, match="is gone: what was finished is kept: start it and give") as stop:
-            make_study(folder, out, methods, epochs=60, cluster=machines.address).run()
+            make_study(folder, out, methods, epochs=40, cluster=machines.address).run()
         loser.join()
     assert "\n" not in str(stop.value)
     assert "Traceback" not in "".join(capfd.readouterr())
     assert not (out / "metrics.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("nodules/*/*/result.json")}
     assert kept
-    make_study(folder, out, methods, epochs=60).run()
+    make_study(folder, out, methods, epochs=40).run()
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    make_study(folder, tmp_path / "one", methods, epochs=60).run()
+    make_study(folder, tmp_path / "one", methods, epochs=40).run()
     assert (tmp_path / "one" / "metrics.csv").read_bytes() == (out / "metrics.csv").read_bytes()
 
 

@@ -112,6 +112,22 @@ def test_sine_and_cosine_over_a_wide_range():
 
 
 @needs_compiler
+@pytest.mark.parametrize("width", [7, 16, 100])
+def test_bfloat16_is_rounded_to_nearest(width):
+    angle = torch.linspace(-50, 50, 40 * width).reshape(40, width)
+    kept, bias = torch.full((2, width), -1, dtype=torch.int32), torch.zeros(width)
+    made = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        sine, cosine = angle.bfloat16().to(dtype), torch.empty(40, width, dtype=dtype)
+        function = native.pointwise_library(dtype)[0].function("hidden")
+        arrays = [ctypes.c_void_p(t.data_ptr()) for t in (bias, kept, sine, cosine)]
+        function(ctypes.c_long(40), ctypes.c_long(width), ctypes.c_float(30.0), *arrays)
+        made[dtype] = torch.stack([sine, cosine])
+    same = made[torch.bfloat16] == made[torch.float32].bfloat16()
+    assert same.float().mean() > 0.999, "but for what another order of operations moves"
+
+
+@needs_compiler
 def test_compiled_random_numbers_are_torchs():
     step = NativeSirenStep(siren_shape(Siren()), 64, native.pointwise_library(torch.float32)[0])
     key = 0xFEDCBA9876543210

@@ -9,6 +9,10 @@
 #include <string.h>
 #include <math.h>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #define WIDEST 4096
 
 static inline float as_float(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
@@ -22,11 +26,23 @@ static inline store put(float f) {  /* to nearest, ties to even */
     return (store)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 #define NAME(f) f##_bf16
+#define ROW(buffer, out) (buffer)
+/* A row of floats, rounded to what is stored: by the processor's own instruction where it has one. */
+static inline void put_row(long width, const float *restrict row, store *restrict out) {
+    long h = 0;
+#ifdef __AVX512BF16__
+    for (; h + 16 <= width; h += 16)
+        _mm256_storeu_si256((__m256i *)(out + h), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(row + h)));
+#endif
+    for (; h < width; h++) out[h] = put(row[h]);
+}
 #else
 typedef float store;
 static inline float get(store v) { return v; }
 static inline store put(float f) { return f; }
 #define NAME(f) f##_fp32
+#define ROW(buffer, out) (out)  /* written where it is to stay */
+#define put_row(width, row, out) ((void)0)
 #endif
 
 /* Sine and cosine together (the polynomials of Cephes' sinf and cosf): within 2e-7 for |a| < 1e4. */
@@ -40,10 +56,9 @@ static inline void sincos_(float a, float *sine, float *cosine) {
     float z = r * r;
     float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
     float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
-    uint32_t swap = 0u - (quadrant & 1u);
-    uint32_t su = as_bits(s), cu = as_bits(c);
-    *sine = as_float(((su & ~swap) | (cu & swap)) ^ ((quadrant & 2u) << 30));
-    *cosine = as_float(((cu & ~swap) | (su & swap)) ^ (((quadrant + 1u) & 2u) << 30));
+    float first = quadrant & 1u ? c : s, second = quadrant & 1u ? s : c;
+    *sine = as_float(as_bits(first) ^ ((quadrant << 30) & 0x80000000u));
+    *cosine = as_float(as_bits(second) ^ (((quadrant + 1u) << 30) & 0x80000000u));
 }
 
 /* The sine alone, where no cosine is wanted: one polynomial (SLEEF's sinf_u35); within 3e-7 for |a| < 1e4. */
@@ -67,14 +82,14 @@ void NAME(first)(long rows, long width, float omega, const float *x, const float
         wx[h] = omega * w[3 * h]; wy[h] = omega * w[3 * h + 1]; wz[h] = omega * w[3 * h + 2];
         bias[h] = omega * b[h];
     }
+    float buffer[2][WIDEST];
     for (long r = 0; r < rows; r++) {
         float px = x[3 * r], py = x[3 * r + 1], pz = x[3 * r + 2];
-        for (long h = 0; h < width; h++) {
-            float s, c;
-            sincos_(bias[h] + px * wx[h] + py * wy[h] + pz * wz[h], &s, &c);
-            sine[r * width + h] = put(s);
-            cosine[r * width + h] = put(c);
-        }
+        float *s = ROW(buffer[0], sine + r * width), *c = ROW(buffer[1], cosine + r * width);
+        for (long h = 0; h < width; h++)
+            sincos_(bias[h] + px * wx[h] + py * wy[h] + pz * wz[h], &s[h], &c[h]);
+        put_row(width, s, sine + r * width);
+        put_row(width, c, cosine + r * width);
     }
 }
 
@@ -83,26 +98,29 @@ void NAME(hidden)(long rows, long width, float omega, const float *b, const uint
                   store *restrict a, store *restrict cosine) {
     float bias[WIDEST];
     for (long h = 0; h < width; h++) bias[h] = omega * b[h];
+    float buffer[2][WIDEST];
     for (long r = 0; r < rows; r++) {
         store *ar = a + r * width, *cr = cosine + r * width;
+        float *sr = ROW(buffer[0], ar), *er = ROW(buffer[1], cr);
         if (keep) {
             const uint32_t *bits = keep + (r / 32) * width;
-            const uint32_t shift = r % 32;
+            const uint32_t bit = 1u << r % 32;
             for (long h = 0; h < width; h++) {
                 float s, c;
                 sincos_(get(ar[h]) + bias[h], &s, &c);
-                uint32_t kept = 0u - ((bits[h] >> shift) & 1u);
-                ar[h] = put(as_float(as_bits(s) & kept));
-                cr[h] = put(as_float(as_bits(c) & kept));
+                sr[h] = bits[h] & bit ? s : 0.0f;
+                er[h] = bits[h] & bit ? c : 0.0f;
             }
         } else {
             for (long h = 0; h < width; h++) {
                 float s, c;
                 sincos_(get(ar[h]) + bias[h], &s, &c);
-                ar[h] = put(s);
-                cr[h] = put(c);
+                sr[h] = s;
+                er[h] = c;
             }
         }
+        put_row(width, sr, ar);
+        put_row(width, er, cr);
     }
 }
 
@@ -194,22 +212,25 @@ void NAME(back_first)(long rows, long width, float omega, const float *restrict 
 /* The forward pass alone: no cosine, no dropout, the same sines. */
 void NAME(first_sine)(long rows, long width, float omega, const float *x, const float *w, const float *b,
                       store *restrict sine) {
-    float wx[WIDEST], wy[WIDEST], wz[WIDEST], bias[WIDEST];
+    float wx[WIDEST], wy[WIDEST], wz[WIDEST], bias[WIDEST], buffer[WIDEST];
     for (long h = 0; h < width; h++) {
         wx[h] = omega * w[3 * h]; wy[h] = omega * w[3 * h + 1]; wz[h] = omega * w[3 * h + 2];
         bias[h] = omega * b[h];
     }
     for (long r = 0; r < rows; r++) {
-        float px = x[3 * r], py = x[3 * r + 1], pz = x[3 * r + 2];
-        for (long h = 0; h < width; h++)
-            sine[r * width + h] = put(sine_(bias[h] + px * wx[h] + py * wy[h] + pz * wz[h]));
+        float px = x[3 * r], py = x[3 * r + 1], pz = x[3 * r + 2], *s = ROW(buffer, sine + r * width);
+        for (long h = 0; h < width; h++) s[h] = sine_(bias[h] + px * wx[h] + py * wy[h] + pz * wz[h]);
+        put_row(width, s, sine + r * width);
     }
 }
 void NAME(hidden_sine)(long rows, long width, float omega, const float *b, store *restrict a) {
-    float bias[WIDEST];
+    float bias[WIDEST], buffer[WIDEST];
     for (long h = 0; h < width; h++) bias[h] = omega * b[h];
-    for (long r = 0; r < rows; r++)
-        for (long h = 0; h < width; h++) a[r * width + h] = put(sine_(get(a[r * width + h]) + bias[h]));
+    for (long r = 0; r < rows; r++) {
+        float *s = ROW(buffer, a + r * width);
+        for (long h = 0; h < width; h++) s[h] = sine_(get(a[r * width + h]) + bias[h]);
+        put_row(width, s, a + r * width);
+    }
 }
 void NAME(dot)(long rows, long width, const float *w, const float *b, const store *restrict sine, float *restrict out) {
     for (long r = 0; r < rows; r++) {
