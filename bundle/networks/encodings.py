@@ -144,10 +144,10 @@ class GridLevel(nn.Module):
             matrices.append((one_hot(nodes, self.shape[axis]) * weights[..., None]).sum(-2))
 
         def features() -> torch.Tensor:
-            volume = self.table.unflatten(0, self.shape)
-            for matrix in matrices:  # the first axis goes, its places are appended
-                volume = torch.tensordot(volume, matrix, dims=([0], [1]))
-            return lattice.of(volume.flatten(1).T)
+            along_x, along_y, along_z = matrices
+            volume = along_z @ self.table.unflatten(0, self.shape)  # (I, J, Z, F)
+            volume = along_y @ volume.flatten(2)  # (I, Y, Z * F)
+            return lattice.of((along_x @ volume.flatten(1)).view(-1, self.out_features))
 
         return features
 

@@ -10,8 +10,10 @@ from torch import nn
 
 from bundle.engines import CoordinateBatches, FitOptions, NoduleData, NoduleTrainer, StackTrainer
 from bundle.engines.steps.lattice import LatticePath
+from bundle.engines.steps.native import pointwise_library
+from bundle.engines.steps.sine import use_compiled_sines
 from bundle.errors import InputError
-from bundle.networks import CoordinateNetwork, Decoder, GridLevel, Lattice
+from bundle.networks import CoordinateNetwork, Decoder, FinerLayer, GridLevel, Lattice, SineLayer
 
 OPTIONS = FitOptions(
     epochs=6, learning_rate=1e-3, warmup=0, t_0=6, clip_norm=0.05, jitter=0.0, precision="fp32",
@@ -62,6 +64,26 @@ def test_it_fits_as_torch_does_place_by_place(kept):
     for (name, a), b, before in zip(network.named_parameters(), twin.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
         assert torch.equal(a, before) is (name == "encoding.shift")
+
+
+def test_compiled_sines_and_their_gradients_are_torchs():
+    torch.manual_seed(0)
+    layer, x = SineLayer(6, 9, omega_0=7.0), torch.rand(37, 6)
+    weight = torch.rand(37, 9)
+
+    def made():
+        place = x.clone().requires_grad_()
+        value = layer(place)
+        return value, *torch.autograd.grad((weight * value).sum(), [place, *layer.parameters()])
+
+    plain = made()
+    end = use_compiled_sines(nn.Sequential(layer, FinerLayer(9, 9)))
+    compiled, inside = made(), "forward" in vars(layer)
+    end()
+    assert inside is (pointwise_library(torch.float32)[0] is not None)
+    assert "forward" not in vars(layer)
+    for a, b in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_networks_of_a_stack_may_differ_and_each_is_as_alone():

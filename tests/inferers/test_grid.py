@@ -53,9 +53,9 @@ def test_no_cell_is_shorter_along_z_than_the_largest_gap():
     frame = frame_of(seen, GRID_MM.bandwidth, GRID_MM.omega_0)
     _, *levels = GRID_MM.network(seen, frame).encoding.parts
     cells = np.array([level.cells for level in levels]) / frame.scale
-    np.testing.assert_allclose(cells[:, 0], [16, 10, 6.25, 3.90625, 2.44140625])
-    np.testing.assert_allclose(cells[:, 2], [16, 10, 7.5, 7.5, 7.5])
-    assert [level.orders for level in levels] == [(1, 1, 2)] * 5
+    np.testing.assert_allclose(cells[:, 0], [16, 10, 6.25, 3.90625])
+    np.testing.assert_allclose(cells[:, 2], [16, 10, 7.5, 7.5])
+    assert [level.orders for level in levels] == [(1, 1, 2)] * 4
 
 
 def test_it_recovers_a_function_of_low_frequency_better_than_interpolation_along_z():

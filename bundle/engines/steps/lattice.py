@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from bundle.engines.steps.fit import NoduleFit, take_adam_step
+from bundle.engines.steps.sine import use_compiled_sines
 from bundle.networks import CoordinateNetwork, Lattice
 
 
@@ -37,6 +38,7 @@ class LatticePath:
         self.device = device
         self.description = description
         self._values: dict[int, Callable[[], torch.Tensor]] = {}
+        self._ends: list[Callable[[], None]] = []
 
     def epoch(self, fits: Sequence[NoduleFit]) -> list[float]:
         """See :class:`bundle.engines.steps.fit.FitPath`."""
@@ -50,6 +52,8 @@ class LatticePath:
             fit.place(fit.parameters.to(self.device))
             for name in ("first", "second", "factors"):
                 setattr(fit, name, getattr(fit, name).to(self.device))
+            if self.device.type == "cpu":
+                self._ends.append(use_compiled_sines(network))
             self._values[id(fit)] = network.train().on_lattice(data.lattice.to(self.device))
         with torch.enable_grad():
             value = self._values[id(fit)]()[:, 0]
@@ -63,7 +67,10 @@ class LatticePath:
         return float(error)
 
     def close(self) -> None:
-        """See :class:`bundle.engines.steps.fit.FitPath`; everything is in place already."""
+        """See :class:`bundle.engines.steps.fit.FitPath`."""
+        for end in self._ends:
+            end()
+        self._ends, self._values = [], {}
 
 
 def predict_lattice(network: torch.nn.Module, lattice: Lattice, chunk: int = 65536) -> torch.Tensor:

@@ -27,7 +27,7 @@ class GridOptions(EnsembleOptions):
     """Several hybrids of a grid and sines, and how they are fitted: full steps on voxels drawn once for each.
 
     Attributes:
-        cells: mm in plane of the coarsest and of the finest cell.
+        cells: mm in plane of the coarsest cell, and of what the finest is no smaller than.
         ratio: of the cells of two levels.
         features: at a node of a level.
         grid_rate: factor of the grid's learning rate.
@@ -37,7 +37,7 @@ class GridOptions(EnsembleOptions):
 
     Example:
         >>> GridOptions().levels
-        [16.0, 10.0, 6.25, 3.90625, 2.44140625]
+        [16.0, 10.0, 6.25, 3.90625]
     """
 
     epochs: int = 150
@@ -45,7 +45,7 @@ class GridOptions(EnsembleOptions):
     hidden_features: int = 32
     batch_size: int = 12_000
     voxels: int | None = 12_000
-    cells: Sequence[float] = (16.0, 2.0)
+    cells: Sequence[float] = (16.0, 3.0)
     ratio: float = 1.6
     features: int = 2
     grid_rate: float = 10.0
