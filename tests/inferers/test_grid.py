@@ -63,7 +63,7 @@ def test_it_recovers_a_function_of_low_frequency_better_than_interpolation_along
     seen = sampled(waves, (1.0, 1.0), targets=targets)
     x, y = (np.arange(n) * 1.0 for n in seen.image.shape[:2])
     truth = waves(*np.meshgrid(x, y, targets, indexing="ij"))
-    made = [m.reconstruct(seen).image for m in (inferer(epochs=150), LinearInferer())]
+    made = [m.reconstruct(seen).image for m in (inferer(epochs=300), LinearInferer())]
     errors = [np.sqrt(np.mean((image - truth) ** 2)) for image in made]
     assert errors[0] < 0.7 * errors[1]
 
