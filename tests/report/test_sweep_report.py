@@ -125,7 +125,7 @@ def test_common_nodules_have_every_value_at_every_setting(results):
 
 def test_the_trade_off_has_the_papers_points_at_its_stride_alone(results, tmp_path):
     drawn, caption, _ = figure_trade_off(results, OPTIONS)
-    assert "which is not in this sweep" in caption
+    assert "which are not in this figure" in caption
     root = write_sweep(tmp_path)
     study = json.loads((root / "stride_8" / "study.json").read_text())
     study["decimate"]["stride"] = 5

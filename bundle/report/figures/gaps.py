@@ -18,8 +18,10 @@ from bundle.report.sweep import SettingResults, SweepResults
 from bundle.report.tables.paper import PAPER_NODULES, TABLE_1
 from bundle.report.tables.sweep_tables import Stratum, by_gap, by_setting
 
+LEAST_DB = 0.2  # of the corner where both gains are above 0, if no method is there
 FAR_DB = 3.0  # a method worse than the reference by more would press all others into a corner
 PAPER_STRIDE = 5
+PAPER_REFERENCE = "cubic"
 COLUMNS = 3
 
 
@@ -40,8 +42,8 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
             mine, look = [one for one in strata if one.method == name], styles[name]
             for place, part in ((field, "field"), (tumour, "tumour")):
                 _gain_line(place, mine, part, look, label(name), _aside(number, len(methods)))
-            points = [(one.gap_mm, 100 * one.both) for one in mine if math.isfinite(one.both)]
-            both.plot(*zip(*points, strict=True), **_line(look), label=label(name)) if points else None
+            shares = [one for one in mine if math.isfinite(one.both)]
+            both.plot([one.gap_mm for one in shares], [100 * one.both for one in shares], **_line(look))
         for place, words in ((field, "field of view"), (tumour, "tumour")):
             place.axhline(0, color="#000000", linewidth=0.8, label=against)
             place.set_title(f"gain in the {words}", loc="left")
@@ -131,10 +133,14 @@ def figure_trade_off(results: SweepResults, options: ReportOptions) -> tuple[Fig
     columns = min(COLUMNS, len(settings))
     rows = -(-len(settings) // columns)
     papers = [words for words, _ in _papers()]
+    shown = [s.name for s in settings if s.stride == PAPER_STRIDE and s.average == 1 and against == PAPER_REFERENCE]
     with figure(PAGE_WIDTH, 2.4 * rows + legend_grid([*map(label, methods), *papers])[1]) as drawn:
         places = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for place, setting in zip(places.ravel(), settings, strict=False):
             _trade_off(place, setting, [one for one in near if one.where == setting.name], styles)
+            if setting.name in shown:
+                for (words, paper), face in zip(_papers(), ("none", "#000000"), strict=True):
+                    place.plot(*paper, ls="", marker="*", ms=8, mfc=face, mec="#000000", label=words)
         _shade(places[0, 0], list(places.ravel()[: len(settings)]))
         for place in places.ravel()[len(settings) :]:
             place.set_axis_off()
@@ -145,11 +151,10 @@ def figure_trade_off(results: SweepResults, options: ReportOptions) -> tuple[Fig
             places[last, k].set_xlabel("gain in the field, dB")
             places[last, k].tick_params(labelbottom=True)
         legend_below(drawn, *places.ravel())
-    shown = any(setting.stride == PAPER_STRIDE and setting.average == 1 for setting in settings)
     papers_words = (
         f"Stars: the paper's Table 1, {PAPER_NODULES} nodules, 1 slice in {PAPER_STRIDE}: its SIREN minus its cubic."
         if shown
-        else f"The paper's points are of 1 slice in {PAPER_STRIDE}, which is not in this sweep."
+        else f"The paper's points are of 1 slice in {PAPER_STRIDE} and gains over cubic, which are not in this figure."
     )
     caption = (
         f"Gain in PSNR over {against} in the tumour against that in the field of view, a point a method, mean over "
@@ -174,9 +179,6 @@ def _trade_off(place: Axes, setting: SettingResults, strata: Sequence[Stratum], 
             place.plot([x.low, x.high], [y.mean] * 2, color=look.color, linewidth=0.8, alpha=0.5)
             place.plot([x.mean] * 2, [y.low, y.high], color=look.color, linewidth=0.8, alpha=0.5)
         place.plot(x.mean, y.mean, ls="", marker=look.marker, color=look.color, ms=6, label=label(one.method))
-    if setting.stride == PAPER_STRIDE and setting.average == 1:
-        for (words, paper), face in zip(_papers(), ("none", "#000000"), strict=True):
-            place.plot(*paper, ls="", marker="*", ms=8, mfc=face, mec="#000000", label=words)
     gap = np.nanmean(setting.gaps) if np.isfinite(setting.gaps).any() else math.nan
     n = max((one.field.n for one in strata), default=0)
     place.set_title(f"{setting.words}\n(mean gap {gap:.1f} mm, n = {n})", loc="left")
@@ -185,6 +187,7 @@ def _trade_off(place: Axes, setting: SettingResults, strata: Sequence[Stratum], 
 def _shade(first: Axes, places: Sequence[Axes]) -> None:
     """Fill the corner where both gains are above 0; all panels have the limits of the first."""
     (left, right), (bottom, top) = first.get_xlim(), first.get_ylim()
+    right, top = max(right, LEAST_DB), max(top, LEAST_DB)
     for place in places:
         place.fill_between([0, right], 0, top, color="#e8f4ee", zorder=0, linewidth=0)
     first.set(xlim=(left, right), ylim=(bottom, top))
