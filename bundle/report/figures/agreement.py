@@ -105,7 +105,7 @@ def heat_map(place: Axes, values: np.ndarray, texts: list[list[str]], colors: st
     shown.set_cmap(shown.get_cmap().with_extremes(bad="#dddddd"))
     for (row, column), value in np.ndenumerate(values):
         red, green, blue, _ = shown.cmap(shown.norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 and np.isfinite(value)
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.45 and np.isfinite(value)
         color = "#ffffff" if dark else "#000000"
         place.text(column, row, texts[row][column], ha="center", va="center", fontsize=6.5, color=color)
     place.grid(visible=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from bundle.inferers.registry import label
@@ -81,8 +82,7 @@ def size_agreement_tables(results: StudyResults, seed: int = 0) -> list[Table]:
         "cent of the truth."
     )
     columns = ("reference", "method", "size", "CCC", "bias", "limits", "n", "failed")
-    fields = tuple(records[0])
-    table = Table("table_size_agreement", caption, columns, tuple(rows), 3, "", (), tuple(records), fields)
+    table = _table("table_size_agreement", "Agreement of sizes", caption, columns, rows, records, heads=3)
     return [table, _category_changes(results)]
 
 
@@ -146,8 +146,7 @@ def _overall(results: StudyResults, found: dict[tuple[str, str], RadiomicAgreeme
         f"{len(group_indices(UNMARKED))} features that neither the bin origin decides nor the number of voxels; bias "
         "and limits of agreement of two features, in per cent of the mean truth. Every feature is in agreement.csv."
     )
-    fields = tuple(records[0])
-    return Table("table_radiomics", caption, columns, tuple(rows), 2, "", (), tuple(records), fields)
+    return _table("table_radiomics", "Agreement of radiomic features", caption, columns, rows, records)
 
 
 def _by_class(results: StudyResults, found: dict[tuple[str, str], RadiomicAgreement], options: ReportOptions) -> Table:
@@ -174,8 +173,8 @@ def _by_class(results: StudyResults, found: dict[tuple[str, str], RadiomicAgreem
         f"{_settings(results, options)}): mean concordance; per cent of features of {LEVELS[0]:g} or more. Number of "
         "features in brackets."
     )
-    fields = tuple(records[0])
-    return Table("table_radiomics_classes", caption, columns, tuple(rows), 2, "", (), tuple(records), fields)
+    title = "Agreement of radiomic features by class"
+    return _table("table_radiomics_classes", title, caption, columns, rows, records)
 
 
 def _settings(results: StudyResults, options: ReportOptions) -> str:
@@ -208,5 +207,18 @@ def _category_changes(results: StudyResults) -> Table:
         "of those that have a size. Every pair of classes is in the CSV file."
     )
     columns = ("reference", "method", *(scheme.label for scheme in SCHEMES.values()))
-    fields = ("reference", "method", "scheme", "true", "measured", "nodules")
-    return Table("table_category_changes", caption, columns, tuple(rows), 2, "", (), tuple(records), fields)
+    title = "Nodules whose category changes"
+    return _table("table_category_changes", title, caption, columns, rows, records)
+
+
+def _table(
+    name: str,
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    records: Sequence[dict[str, Any]],
+    heads: int = 2,
+) -> Table:
+    fields = tuple(records[0]) if records else ()
+    return Table(name, caption, tuple(columns), tuple(rows), heads, title, records=tuple(records), fields=fields)
