@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.report.build import build_report
+from bundle.report.figures import draw
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.gains import gains_of, mean_gain, patient_means, patients_interval
@@ -72,7 +73,8 @@ def with_scanners(folder, scanners):
     return folder
 
 
-def test_strata_are_by_maker_kernel_voltage_and_exposure(tmp_path):
+def test_strata_are_by_maker_kernel_voltage_and_exposure(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "FIGURES", {})
     scanners = [
         {"manufacturer": "SIEMENS", "kernel": "B30f", "kvp": 120.0, "exposure_mas": 49.0},
         {"manufacturer": "Siemens Healthineers", "kernel": "B70f", "kvp": 80.0, "exposure_mas": 50.0},
