@@ -7,6 +7,7 @@ import pytest
 from helpers.configs import make_study
 from helpers.dask_machines import Marked
 from helpers.nodules import ROOT
+from monai.bundle import ConfigParser
 
 pytest.importorskip("dask_jobqueue")
 
@@ -14,6 +15,7 @@ from bundle.cluster import JobQueueCluster
 from bundle.errors import InputError
 
 ASKED = {"jobs": 1, "cores": 1, "memory": "4GB", "hours": 0.5}
+ASKED |= {"directives": ["--account=x"], "prologue": ["export SAID=1"]}
 LINES = {
     "slurm": ("#SBATCH --account=x", "#SBATCH -t 00:30:00", "#SBATCH --cpus-per-task=1", "#SBATCH --mem=4G"),
     "pbs": ("#PBS --account=x", "#PBS -l walltime=00:30:00", "#PBS -l select=1:ncpus=1:mem=3815MB"),
@@ -51,17 +53,33 @@ def running(jobs):
     return [path.name for path in jobs.iterdir() if path.name.isdigit()]
 
 
-@pytest.mark.parametrize("system", LINES)
-def test_jobs_of_a_queue_work_and_are_ended(system, queue, tmp_path):
-    jobs, marks = queue(system), tmp_path / "marks"
+def check(jobs, system, count):
+    """So many jobs were started by the script that they should have, and none is left."""
+    scripts = [path.read_text(encoding="utf-8") for path in jobs.glob("script-*")]
+    assert len(scripts) == count
+    for script in scripts:
+        assert set(LINES[system]) < set(script.splitlines())
+        assert script.index("export SAID=1") < script.index("distributed.cli.dask_worker")
+    assert running(jobs) == [], "the job is ended"
+
+
+def test_a_job_works_and_is_ended(queue, tmp_path):
+    jobs, marks = queue("slurm"), tmp_path / "marks"
     marks.mkdir()
-    with JobQueueCluster(system, **ASKED, directives=["--account=x"], prologue=["export SAID=1"]) as machines:
+    with JobQueueCluster("slurm", **ASKED) as machines:
         assert dict(machines.run(Marked(marks), range(2), "pieces")).keys() == {0, 1}
         assert len(running(jobs)) == 1
-    (script,) = (path.read_text(encoding="utf-8") for path in jobs.glob("script-*"))
-    assert set(LINES[system]) < set(script.splitlines())
-    assert script.index("export SAID=1") < script.index("distributed.cli.dask_worker")
-    assert running(jobs) == [], "the job is ended"
+    check(jobs, "slurm", 1)
+
+
+def test_a_study_through_two_jobs_is_that_of_one_process(queue, nodule_folder, tmp_path):
+    jobs, folder, methods = queue("pbs"), nodule_folder(2), ["linear", "siren"]
+    work = {"_target_": "bundle.cluster.JobQueueCluster", "system": "pbs", **ASKED, "jobs": 2}
+    make_study(folder, tmp_path / "queued", methods, epochs=2, machines=work).run()
+    check(jobs, "pbs", 2)
+    make_study(folder, tmp_path / "one", methods, epochs=2).run()
+    for table in ("metrics.csv", "texture.csv", "failures.csv", "summary.csv"):
+        assert (tmp_path / "queued" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -90,14 +108,12 @@ def test_a_queue_that_starts_nothing_is_one_sentence(queue, tmp_path):
         pass
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("system", LINES)
-def test_a_study_through_two_jobs_is_that_of_one_process(system, queue, nodule_folder, tmp_path):
-    jobs, folder, methods = queue(system), nodule_folder(4), ["linear", "siren"]
-    work = {"_target_": "bundle.cluster.JobQueueCluster", "system": system, **ASKED, "jobs": 2}
-    make_study(folder, tmp_path / "queued", methods, epochs=2, machines=work).run()
-    assert len(list(jobs.glob("script-*"))) == 2
-    assert running(jobs) == []
-    make_study(folder, tmp_path / "one", methods, epochs=2).run()
-    for table in ("metrics.csv", "texture.csv", "failures.csv", "summary.csv"):
-        assert (tmp_path / "queued" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()
+@pytest.mark.parametrize("config", ["study", "inference"])
+def test_the_overlay_fits_every_config_that_has_machines(config):
+    parser = ConfigParser()
+    parser.read_config([ROOT / "configs" / f"{name}.json" for name in (config, "slurm")])
+    parser.update({"bundle_root": str(ROOT), "device": "cpu", "job_system": "pbs", "jobs": 7, "shared_folder": False})
+    parser.get_parsed_content("checked")
+    made = parser.get_parsed_content("machines")
+    assert isinstance(made, JobQueueCluster)
+    assert (made.system, made.jobs, made.shared_folder) == ("pbs", 7, False)

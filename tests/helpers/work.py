@@ -22,7 +22,8 @@ class DiesOnce(PriorInferer):
         self.mark = Path(mark)
 
     def reconstruct(self, observed):
-        if not self.mark.exists():
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().reconstruct(observed)
+        try:
+            self.mark.touch(exist_ok=False)
+        except FileExistsError:
+            return super().reconstruct(observed)
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -153,7 +153,9 @@ def _sent(scan: dict[str, Any]) -> SentScan | None:
     for key in ("image", "mask"):
         if (named := scan.get(key)) is None:
             continue
-        paths = named.files if isinstance(named, DicomSeries) else image_files(Path(str(named)).expanduser())
+        if not isinstance(named, DicomSeries):
+            named = Path(str(named)).expanduser()
+        paths = named.files if isinstance(named, DicomSeries) else image_files(named)
         if not paths:
             return None
         root = Path(os.path.commonpath([path.parent for path in paths]))
@@ -181,7 +183,7 @@ def _moved(named: Any, root: Path, to: Path) -> Any:
 
     if isinstance(named, DicomSeries):
         return replace(named, folder=moved(named.folder), files=tuple(map(moved, named.files)))
-    return str(moved(Path(str(named)).expanduser()))
+    return str(moved(Path(named)))
 
 
 def _unpack(folder: Path, files: Packed) -> None:
