@@ -21,7 +21,7 @@ from bundle.report.figures.style import (
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.agreement import LEVELS
-from bundle.report.statistics.radiomic_agreement import radiomic_agreement
+from bundle.report.statistics.radiomic_agreement import RadiomicAgreement, radiomic_agreement
 
 READERS = 0.84  # share of features of two readers of one scan (Choe, Radiology 2019; 292:365)
 ROW = 0.19  # inches
@@ -33,8 +33,7 @@ def figure_agreement(results: StudyResults, options: ReportOptions) -> tuple[Fig
     Returns:
         the figure and its caption; None without features.
     """
-    found = radiomic_agreement(results, options.min_slices, options.seed)
-    resamplings, methods = (list(dict.fromkeys(place[i] for place in found)) for i in (0, 1))
+    found, resamplings, methods = _found(results, options)
     if not found:
         return None
     groups = {"all": "all", **CLASSES}
@@ -60,8 +59,7 @@ def figure_concordance_curves(results: StudyResults, options: ReportOptions) -> 
     Returns:
         the figure and its caption; None without features.
     """
-    found = radiomic_agreement(results, options.min_slices, options.seed)
-    resamplings, methods = (list(dict.fromkeys(place[i] for place in found)) for i in (0, 1))
+    found, resamplings, methods = _found(results, options)
     if not found:
         return None
     styles = looks(methods)
@@ -112,6 +110,14 @@ def heat_map(place: Axes, values: np.ndarray, texts: list[list[str]], colors: st
     place.tick_params(length=0)
     for spine in place.spines.values():
         spine.set_visible(False)
+
+
+def _found(
+    results: StudyResults, options: ReportOptions
+) -> tuple[dict[tuple[str, str], RadiomicAgreement], list[str], list[str]]:
+    """The agreement, its resamplings and its methods."""
+    found = radiomic_agreement(results, options.min_slices, options.seed)
+    return found, list(dict.fromkeys(place[0] for place in found)), list(dict.fromkeys(place[1] for place in found))
 
 
 def _nodules(found: dict) -> str:
