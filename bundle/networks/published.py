@@ -34,7 +34,7 @@ def fourier_mlp(sigma: float = 10.0, frequencies: int = 256) -> CoordinateNetwor
     """Fourier features, four layers of 256 rectified units.
 
     Args:
-        sigma: standard deviation of the frequencies, periods a unit.
+        sigma: standard deviation of the frequencies, periods from -1 to 1, which are 0 and 1 in the paper.
         frequencies: how many.
 
     Source: Tancik et al. 2020, see :class:`bundle.networks.FourierFeatures`.
@@ -43,5 +43,5 @@ def fourier_mlp(sigma: float = 10.0, frequencies: int = 256) -> CoordinateNetwor
         >>> sum(p.numel() for p in fourier_mlp().decoder.parameters())
         328961
     """
-    encoding = FourierFeatures(sigma, frequencies)
+    encoding = FourierFeatures(sigma / 2, frequencies)
     return CoordinateNetwork(encoding, Decoder(2 * frequencies, 1, 256, hidden_layers=3, activation="relu"))

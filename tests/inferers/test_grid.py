@@ -98,7 +98,12 @@ def test_slices_that_are_averages_are_fitted_by_their_mean():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"cells": (2.0, 16.0)}, "coarsest"), ({"ratio": 1.0}, "ratio above 1"), ({"members": 0}, "members is 0")],
+    [
+        ({"cells": (2.0, 16.0)}, "coarsest"),
+        ({"ratio": 1.0}, "ratio above 1"),
+        ({"finest": 0.0}, "finest is 0.0"),
+        ({"members": 0}, "members is 0"),
+    ],
 )
 def test_arguments_that_make_no_sense(changes, message):
     with pytest.raises(InputError, match=message):

@@ -64,7 +64,7 @@ class LatticePath:
         clip = torch.tensor([[fit.options.clip_norm or float("inf")]], device=self.device)
         state = (fit.parameters[None], fit.first[None], fit.second[None])
         take_adam_step(gradient, *state, taken, fit.rate * fit.factors[None], clip)
-        return float(error)
+        return error.item()
 
     def close(self) -> None:
         """See :class:`bundle.engines.steps.fit.FitPath`."""

@@ -27,7 +27,8 @@ class GridOptions(EnsembleOptions):
     """Several hybrids of a grid and sines, and how they are fitted: full steps on voxels drawn once for each.
 
     Attributes:
-        cells: mm in plane of the coarsest cell, and of what the finest is no smaller than.
+        cells: mm in plane of the coarsest cell, and of what the finest is no smaller than at wide gaps.
+        finest: of what it is no smaller than at narrow ones, in gaps.
         ratio: of the cells of two levels.
         features: at a node of a level.
         grid_rate: factor of the grid's learning rate.
@@ -36,8 +37,8 @@ class GridOptions(EnsembleOptions):
         InputError: names the first value that can't be used.
 
     Example:
-        >>> GridOptions().levels
-        [16.0, 10.0, 6.25, 3.90625]
+        >>> GridOptions().levels(gap_mm=5.0), len(GridOptions().levels(gap_mm=3.0))
+        ([16.0, 10.0, 6.25, 3.90625], 5)
     """
 
     epochs: int = 150
@@ -46,6 +47,7 @@ class GridOptions(EnsembleOptions):
     batch_size: int = 12_000
     voxels: int | None = 12_000
     cells: Sequence[float] = (16.0, 3.0)
+    finest: float = 0.6
     ratio: float = 1.6
     features: int = 2
     grid_rate: float = 10.0
@@ -57,11 +59,13 @@ class GridOptions(EnsembleOptions):
                 f"cells is {self.cells!r} and ratio {self.ratio!r}, expected the coarsest and the finest cell in mm, "
                 "and a ratio above 1"
             )
+        if not 0 < self.finest < np.inf:
+            raise InputError(f"finest is {self.finest!r}, expected a number above 0, of gaps")
 
-    @property
-    def levels(self) -> list[float]:
-        """Cells in plane, mm, from the coarsest."""
-        count = int(np.log(self.cells[0] / self.cells[1]) / np.log(self.ratio) + 1e-9) + 1
+    def levels(self, gap_mm: float) -> list[float]:
+        """Cells in plane, mm, from the coarsest, for a largest gap between observed slices."""
+        span = max(self.cells[0] / min(self.cells[1], self.finest * gap_mm), 1.0)
+        count = int(np.log(span) / np.log(self.ratio) + 1e-9) + 1
         return [float(self.cells[0] / self.ratio**level) for level in range(count)]
 
     @property
@@ -76,7 +80,8 @@ class GridOptions(EnsembleOptions):
         end = [(n - 1) * s for n, s in zip(observed.image.shape, observed.spacing, strict=False)]
         corners = [[0.0, 0.0, observed.positions[0] - half], [*end, observed.positions[-1] + half]]
         low, high = frame(np.array(corners)).tolist()
-        cells = [(np.array([cell, cell, max(cell, observed.gap_mm)]) * frame.scale).tolist() for cell in self.levels]
+        gap = observed.gap_mm
+        cells = [(np.array([cell, cell, max(cell, gap)]) * frame.scale).tolist() for cell in self.levels(gap)]
         levels = [GridLevel(cell, low, high, self.features, (1, 1, 2), shifted=True) for cell in cells]
         encoding = Concatenation([SineLayer(3, self.hidden_features, self.omega_0, is_first=True), *levels])
         decoder = Decoder(
