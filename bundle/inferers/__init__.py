@@ -17,6 +17,7 @@ from bundle.inferers.interpolation.gate import GateInferer
 from bundle.inferers.interpolation.kriging import KrigingInferer
 from bundle.inferers.interpolation.splines import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.learned.prior import PriorInferer
+from bundle.inferers.learned.sample import SampleInferer
 from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceInferer, morphological, signed_distance
 from bundle.inferers.masks.guided import GuidedDistanceInferer, tissue_contrast
 from bundle.inferers.masks.sphere import SphereDistanceInferer, sphere_distance
@@ -50,6 +51,7 @@ __all__ = [
     "PriorSirenInferer",
     "RawError",
     "Reconstruction",
+    "SampleInferer",
     "SignedDistanceInferer",
     "SliceInferer",
     "SphereDistanceInferer",

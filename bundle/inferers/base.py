@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,8 @@ class SliceInferer(Inferer):
         reads_image: whether a mask method also reads ``observed.image``, where there is one.
         in_plane: whether a voxel depends on its neighbours in plane, so that a large volume that is worked through in
             tiles needs an overlap.
+        sample: whether what it gives is one of many possible, drawn by the seed: for measuring texture, so that it is
+            not compared with the truth voxel by voxel.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
             taken as it is, and there are no intervals.
         on_progress: told how far a method is that takes its time; None: nobody is.
@@ -46,6 +48,7 @@ class SliceInferer(Inferer):
     kind: Literal["image", "mask"] = "image"
     reads_image: bool = False
     in_plane: bool = False
+    sample: bool = False
     calibration: Calibration | None = None
     on_progress: Progress | None = None
 
@@ -147,6 +150,18 @@ class SliceInferer(Inferer):
             1.5
         """
         return None
+
+    def calibrate(self, name: str, calibrations: Mapping[str, Calibration]) -> None:
+        """Take the calibration that the method has in a file of them; without one it stays as it is.
+
+        Example:
+            >>> from bundle.inferers import LinearInferer
+            >>> method = LinearInferer()
+            >>> method.calibrate("ours", {"ours": Calibration(0.5, (0.9,), (2.0,))})
+            >>> method.calibration.scale
+            0.5
+        """
+        self.calibration = calibrations.get(name, self.calibration)
 
     def expected_error(self, raw: np.ndarray, observed: ObservedSlices, image: np.ndarray | None = None) -> np.ndarray:
         """What a method gives as ``Reconstruction.error``: its raw error times the calibration's scale.

@@ -26,6 +26,7 @@ from bundle.inferers.interpolation.gate import GateInferer
 from bundle.inferers.interpolation.kriging import KrigingInferer
 from bundle.inferers.interpolation.splines import CubicInferer, LinearInferer, NearestInferer, PchipInferer
 from bundle.inferers.learned.prior import PriorInferer, TrainedLimits
+from bundle.inferers.learned.sample import SampleInferer
 from bundle.inferers.masks.distance import MorphologicalInferer, SignedDistanceInferer
 from bundle.inferers.masks.guided import GuidedDistanceInferer
 from bundle.inferers.masks.sphere import SphereDistanceInferer
@@ -108,6 +109,8 @@ METHODS = {
                seconds=0.2, **_LEARNED),
         Method("siren_prior", PriorSirenInferer, Look("#CC79A7", (0, (8, 2)), "<"), "SIREN prior", needs=("prior",),
                seconds=1.7, **_LEARNED),
+        Method("prior_sample", SampleInferer, Look("#56B4E9", (0, (8, 2)), "1"), "prior: one sample of many",
+               needs=("prior",), on_request=True, seconds=0.3, **_LEARNED),
     )
 }  # fmt: skip
 
@@ -163,7 +166,7 @@ def names_of(kind: Literal["image", "mask"], sees_patients: bool | None = None) 
 
     Example:
         >>> names_of("image", sees_patients=True)
-        ['prior', 'siren_prior']
+        ['prior', 'siren_prior', 'prior_sample']
     """
     return [
         name

@@ -71,6 +71,11 @@ _ALL = (
     Option("split", one_of("development", "test").or_none(), "only nodules of this part of the cohort", "both"),
     Option("nodule", whole(0), "which one, counted from 0"),
     Option("seed", whole(0), "of everything random"),
+    Option(
+        "sample",
+        whole(0),
+        "images drawn beside the result, each one of many possible: for texture, not for reading",
+    ),
     Option("device", DEVICE, "where networks are fitted and run", "the GPU if there is one"),
     Option("workers", whole(1).or_none(), "processes; a result does not depend on it", "one a core"),
     Option(

@@ -61,15 +61,18 @@ class StudyResults:
         self.root = Path(root)
         self.problems: list[str] = []
         self.rows = read_rows(self.root / "metrics.csv")
-        if not self.rows:
+        self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
+        # samples have rows of texture alone
+        known = {TRUTH, *(row["method"] for row in self.rows)}
+        measured = [*self.rows, *(row for row in self.texture if row["method"] not in known)]
+        if not measured:
             raise InputError(f"{self.root / 'metrics.csv'} has no rows: expected those of a study that ran")
-        self.methods = tuple(dict.fromkeys(row["method"] for row in self.rows))
-        self.nodules = tuple(dict.fromkeys(row["nodule_id"] for row in self.rows))
+        self.methods = tuple(dict.fromkeys(row["method"] for row in measured))
+        self.nodules = tuple(dict.fromkeys(row["nodule_id"] for row in measured))
         self.study: dict[str, Any] = self._json("study.json", "parameters, seed and versions are unknown") or {}
         self.failures = self._csv("failures.csv", "failed nodules can be told only by their missing values")
         timings = self._csv("timings.csv", "computing times are unknown")
         self.seconds = {(row["nodule_id"], row["method"]): float(row["seconds"]) for row in timings}
-        self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)
         self.uncertainty = self._tidy("uncertainty.csv", "the table of uncertainty", expected=False)
         self.clinical = self._tidy("clinical.csv", "the table of sizes", expected=False, columns=CLINICAL)
         self.radiomics = self._features()
@@ -116,14 +119,20 @@ class StudyResults:
 
     @cached_property
     def image_methods(self) -> tuple[str, ...]:
-        """Methods that give brightness."""
+        """Methods that give brightness, but for samples."""
         density = {row["method"] for row in self.rows if row["region"] == "global" or row["threshold_hu"] is not None}
         return tuple(name for name in self.methods if name in density)
+
+    @cached_property
+    def samples(self) -> tuple[str, ...]:
+        """Methods that give one of many possible images: measured for texture and sizes, compared with none."""
+        compared = {row["method"] for row in self.rows}
+        return tuple(name for name in self.methods if name not in compared)
 
     @property
     def mask_methods(self) -> tuple[str, ...]:
         """Methods that give a mask only."""
-        return tuple(name for name in self.methods if name not in self.image_methods)
+        return tuple(name for name in self.methods if name not in (*self.image_methods, *self.samples))
 
     @cached_property
     def unsure_methods(self) -> tuple[str, ...]:
@@ -178,7 +187,7 @@ class StudyResults:
         """A method's mask, (X, Y, Z) bool: an image method's at a threshold, a mask method's own."""
         if not self.has(nodule_id, method):
             return None
-        return self._mask(nodule_id, method, mask_name(threshold if method in self.image_methods else None))
+        return self._mask(nodule_id, method, mask_name(None if method in self.mask_methods else threshold))
 
     def has(self, nodule_id: str, method: str) -> bool:
         """Whether there is a reconstruction of this run, as far as ``failures.csv`` says."""

@@ -188,7 +188,8 @@ class NoduleWork:
         self, case: Case, name: str, wanted: str, made: Reconstruction, seconds: float, told: Progress
     ) -> dict[str, Any]:
         """Measure a reconstruction and store it with its rows."""
-        rows = self.evaluator.rows(case.truth, made.image, made.mask)
+        sample = self.inferers[name].sample
+        rows = [] if sample else self.evaluator.rows(case.truth, made.image, made.mask)
         masks: dict[float, Any] = {}
         texture: list[dict[str, Any]] = []
         radiomics: list[dict[str, Any]] = []
@@ -289,7 +290,7 @@ class NoduleWork:
         return outcome
 
     def _fail(self, outcome: Outcome, name: str, inferer: SliceInferer, reason: str) -> None:
-        outcome.rows[name] = self.evaluator.expected_rows(inferer.kind)
+        outcome.rows[name] = [] if inferer.sample else self.evaluator.expected_rows(inferer.kind)
         image = inferer.kind == "image"
         outcome.texture[name] = self.texture.expected_rows() if image and self.texture else []
         outcome.radiomics[name] = self.radiomics.expected_rows(reason) if image and self.radiomics else []

@@ -200,7 +200,7 @@ class Study:
                 )
         calibrations = {} if self.calibration is None else read_calibrations(self.calibration)
         for name, inferer in inferers.items():
-            inferer.calibration = calibrations.get(name, inferer.calibration)
+            inferer.calibrate(name, calibrations)
         parts = (self.source, self.crop, self.decimate, inferers, self.metrics, self.texture)
         measured = (self.uncertainty, self.sizes, self.radiomics)
         return NoduleWork(*parts, store, self.seed, self.reveal_unobserved, *measured)

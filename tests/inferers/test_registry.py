@@ -80,7 +80,7 @@ def test_a_mistake_is_told_in_a_sentence(given, words):
 
 
 def test_what_waits_to_be_asked_for_is_not_in_the_default_study(monkeypatch):
-    waiting = ["hash_grid", "fourier"]
+    waiting = ["hash_grid", "fourier", "prior_sample"]
     assert default_methods([*METHODS, "ours"]) == [name for name in (*METHODS, "ours") if name not in waiting]
     slow = Method("slow", LinearInferer, METHODS["linear"].look, on_request=True)
     monkeypatch.setitem(METHODS, "slow", slow)

@@ -186,6 +186,7 @@ class SaveDicomSeriesd(MapTransform):
             affine = np.asarray(volume.affine, dtype=float).reshape(4, 4)
             spacing = float(np.linalg.norm(affine[:3, 2]))
             kept = ", which are unchanged where planes coincide" if volume.meta.get("observed_kept", True) else ""
+            marked = f" It is {volume.meta['sample']}." if volume.meta.get("sample") else ""
             method = PCHIP_IMAGE if mask else str(volume.meta.get("method") or self.method)
             made = write_series(
                 data.get("dicom_output") or self.folder,
@@ -194,8 +195,8 @@ class SaveDicomSeriesd(MapTransform):
                 source=files or None,
                 padding_hu=volume.meta.get("padding_hu"),
                 description=f"{method} {spacing:.3g} mm, derived",
-                derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {method} from {_told(volume)}{kept}. "
-                f"lung_nodule_ct_reconstruction {__version__}, research only.",
+                derivation=f"Slices {spacing:.4g} mm apart, reconstructed by {method} from {_told(volume)}{kept}."
+                f"{marked} lung_nodule_ct_reconstruction {__version__}, research only.",
             )
             if mask and volume.any():
                 labels = volume[0].numpy().astype(np.uint16)

@@ -31,17 +31,18 @@ from bundle.inferers.consistency import agreed
 from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets, grid_notes
-from bundle.inferers.dense.range import filled, outside_window
+from bundle.inferers.dense.range import filled, finish, outside_window
 from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
-from bundle.inferers.interpolation.splines import PchipInferer, nearest_weights
+from bundle.inferers.interpolation.splines import PchipInferer
+from bundle.inferers.learned.sample import NOTE, SampleInferer
 from bundle.inferers.masks.parts import carry_parts
 from bundle.inferers.names import chosen_names
 from bundle.profile import checked_profile
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
-from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_hu, to_unit
+from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_unit
 from bundle.units import whole_hu
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class DenseInferer(Inferer):
         made = self.methods[name]
         method = made if isinstance(made, SliceInferer) else made()
         if self.calibration is not None:
-            method.calibration = read_calibrations(self.calibration).get(name, method.calibration)
+            method.calibrate(name, read_calibrations(self.calibration))
         return name, method
 
     def _one(self, volume: MetaTensor, network: Any) -> MetaTensor:
@@ -192,22 +193,23 @@ class DenseInferer(Inferer):
         padding = volume.meta.get("padding_hu")
         keeps = self.keep_observed and not template.thickness_mm
         kept = observed_index(positions, targets) if keeps else np.full(len(targets), -1)
-        finish = partial(_finish, kept=kept, places=template, padding=padding)
+        finishing = partial(finish, kept=kept, places=template, padding=padding)
         error, image = None, None
         if method.kind == "mask":
             if method.reads_image:
                 template = dataclasses.replace(template, image=to_unit(data[0].astype(np.float64)))
             dense = self._carried(data[1], template, method, name)
             if self.with_image:  # the brightness under the mask
-                image, _ = self._tiled(data[0], template, PchipInferer(), "pchip", None, padding, finish)
+                image, _ = self._tiled(data[0], template, PchipInferer(), "pchip", None, padding, finishing)
         else:
-            dense, error = self._tiled(data[0], template, method, name, network, padding, finish)
+            dense, error = self._tiled(data[0], template, method, name, network, padding, finishing)
             if error is not None:
                 error *= HU_RANGE
                 error[..., kept >= 0] = 0
         new = affine * [1, 1, step / spacing[2], 1]
         meta = {
             "method": name,
+            "sample": NOTE if method.sample else "",
             "content": "hu" if method.kind == "image" else "mask",
             "slice_positions": targets,
             "observed_positions": positions,
@@ -247,13 +249,14 @@ class DenseInferer(Inferer):
         name: str,
         network: Any,
         padding: float | None,
-        finish: Callable[[np.ndarray, np.ndarray], None],
+        finishing: Callable[[np.ndarray, np.ndarray], None],
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the method tile by tile; (X, Y, Z) HU and its expected error, normalised."""
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
         tile = self.tile if method.in_plane else column_tile(self.tile, len(template.targets))
         parts = tiles(data.shape[:2], tile, overlap)
         shape = (*data.shape[:2], len(template.targets))
+        mean = method.prior if isinstance(method, SampleInferer) else method
         # seams are seen in the whole volume alone, and tiles are blended before they are rounded
         rounded = self.rounded and self.keep_observed and not method.in_plane
         blend = Blend(shape, parts, overlap, np.int16 if rounded else np.float32)
@@ -263,12 +266,12 @@ class DenseInferer(Inferer):
             for number, part in enumerate(parts):
                 method.on_progress = partial(_within, told, number, len(parts))
                 seen = dataclasses.replace(template, seed=template.seed + number)
-                result = self._reconstruct(method, data[part].astype(np.float64), seen, network, padding)
+                result = self._reconstruct(mean, data[part].astype(np.float64), seen, network, padding)
                 assert result.image is not None
                 made = result.image
                 if rounded:
                     made = np.array(made, dtype=np.float32)
-                    finish(made, data[part])
+                    finishing(made, data[part])
                     made = whole_hu(f"what {name} made", made)
                 blend.add(part, made)
                 all_give_errors &= result.error is not None
@@ -279,12 +282,17 @@ class DenseInferer(Inferer):
                 self._note(result.notes)
                 told(number + 1, len(parts), "")
             method.on_progress = None
+        # a map with holes would look sure where nothing is known
+        error = errors.volume if errors is not None and all_give_errors else None
+        if isinstance(method, SampleInferer):  # of the whole: where tiles are blended, two would be smoother than one
+            whole = dataclasses.replace(template, image=to_unit(data, clip=False))
+            blend.volume[...], error = method.drawn(blend.volume, error, whole), None
+            self._note([NOTE])
         if not rounded:
             if not self.keep_observed:
                 without_seams(blend.volume, observed_index(template.positions, template.targets) >= 0)
-            finish(blend.volume, data)
-        # a map with holes would look sure where nothing is known
-        return blend.volume, errors.volume if errors is not None and all_give_errors else None
+            finishing(blend.volume, data)
+        return blend.volume, error
 
     def _reconstruct(
         self, method: SliceInferer, hu: np.ndarray, template: ObservedSlices, network: Any, padding: float | None
@@ -310,23 +318,3 @@ class DenseInferer(Inferer):
 def _within(told: Progress, tile: int, tiles: int, done: float, total: float, words: str) -> None:
     """A part of a tile is done; the tile itself is over when its slices are there."""
     told(tile + min(done / total, 0.999), tiles, words)
-
-
-def _finish(
-    dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, places: ObservedSlices, padding: float | None
-) -> None:
-    """To HU in place, a row at a time, as the volume lies in memory.
-
-    Args:
-        dense: (X, Y, Z) intensities.
-        observed: (X, Y, K) HU.
-        kept: (Z,) index of the observed slice that is taken as it was, or -1.
-        places: of both; a new slice has the padding of the nearest.
-        padding: its value; None for none.
-    """
-    seen, nearest = kept >= 0, nearest_weights(places.positions, places.targets).argmax(axis=1)
-    for row, hu in zip(dense, observed, strict=True):
-        row[...] = to_hu(row)
-        row[:, seen] = hu[:, kept[seen]]
-        if padding is not None and (padded := hu == padding).any():
-            row[padded[:, nearest]] = padding

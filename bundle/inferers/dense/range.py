@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bundle.inferers.interpolation.splines import held, pchip
+from bundle.inferers.interpolation.splines import held, nearest_weights, pchip
+from bundle.slices import ObservedSlices
+from bundle.transforms import to_hu
 
 
 def outside_window(intensity: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,3 +67,29 @@ def filled(hu: np.ndarray, padded: np.ndarray, nothing: float) -> np.ndarray:
     made[~known.any(axis=1)] = nothing
     out[columns] = made
     return out
+
+
+def finish(
+    dense: np.ndarray, observed: np.ndarray, kept: np.ndarray, places: ObservedSlices, padding: float | None
+) -> None:
+    """To HU in place, a row at a time, as the volume lies in memory.
+
+    Args:
+        dense: (X, Y, Z) intensities.
+        observed: (X, Y, K) HU.
+        kept: (Z,) index of the observed slice that is taken as it was, or -1.
+        places: of both; a new slice has the padding of the nearest.
+        padding: its value; None for none.
+
+    Example:
+        >>> dense, places = np.full((1, 1, 3), 0.5), ObservedSlices(None, None, np.array([0.0, 2.0]), np.arange(3.0))
+        >>> finish(dense, np.array([[[7.0, 9.0]]]), np.array([0, -1, 1]), places, None)
+        >>> dense.tolist()
+        [[[7.0, -300.0, 9.0]]]
+    """
+    seen, nearest = kept >= 0, nearest_weights(places.positions, places.targets).argmax(axis=1)
+    for row, hu in zip(dense, observed, strict=True):
+        row[...] = to_hu(row)
+        row[:, seen] = hu[:, kept[seen]]
+        if padding is not None and (padded := hu == padding).any():
+            row[padded[:, nearest]] = padding

@@ -52,6 +52,7 @@ class ScanRun:
         machines: that work on several scans, each on one thread; None: this process, on all cores, one after the other.
         config: content of the config that this is made by, for the machines' processes.
         measurements: measures what a mask holds (:class:`bundle.study.measure.Measurements`); None: not.
+        samples: draws samples of results (:class:`bundle.study.samples.Samples`); None: not.
 
     Example:
         >>> ScanRun(evaluator, preprocessing, "output", {"method": "pchip"})(find_scans("scans", "."))  # doctest: +SKIP
@@ -69,6 +70,7 @@ class ScanRun:
         machines: Cluster | None = None,
         config: Mapping[str, Any] | None = None,
         measurements: Any = None,
+        samples: Any = None,
     ) -> None:
         self.evaluator = evaluator
         evaluator.interrupt_resume_enabled = False  # what failed for one scan is not gone on with for the next
@@ -83,6 +85,7 @@ class ScanRun:
         self.machines = machines
         self.config = config or {}
         self.measurements = measurements
+        self.samples = samples
 
     def __call__(self, scans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Make every scan dense that has no result yet.
@@ -237,7 +240,7 @@ class ScanRun:
     def _extras(self, scan: Mapping[str, Any]) -> list[Any]:
         """What is made beside a scan's result."""
         measured = None if scan.get("mask") is None else self.measurements
-        return [extra for extra in (measured, self.previews) if extra is not None]
+        return [extra for extra in (measured, self.samples, self.previews) if extra is not None]
 
     def _tables(self, failures: Sequence[Mapping[str, Any]], several: bool) -> None:
         """All whole results in the folder, and what failed in this run."""

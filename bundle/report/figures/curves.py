@@ -33,12 +33,12 @@ def figure_texture(results: StudyResults) -> tuple[Figure, str, list[str]] | Non
     Returns:
         the figure, its caption, and what could not be estimated; None if no curve could.
     """
-    methods = [TRUTH, *results.image_methods]
+    methods = [TRUTH, *results.image_methods, *results.samples]
     densities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     spectra: dict[str, list[Spectrum]] = {name: [] for name in methods}
     left_out, axial = [], True
     # on the same nodules for all, but for a method that failed throughout
-    wanted_of = [name for name in results.image_methods if any(results.has(n, name) for n in results.nodules)]
+    wanted_of = [name for name in methods[1:] if any(results.has(n, name) for n in results.nodules)]
     every = max(1, len(results.facts) // MOST_CURVES)
     for nodule, facts in list(results.facts.items())[::every]:
         mask = results.truth_mask(nodule)
@@ -172,9 +172,10 @@ def figure_paired(results: StudyResults) -> tuple[Figure, str] | None:
     Returns:
         the figure and its caption; None if no nodule has a value.
     """
+    compared = [name for name in results.methods if name not in results.samples]
     groups = [
         (methods, [column for column in MAIN_COLUMNS if (column.region == "roi") == shape])
-        for methods, shape in ((results.image_methods, False), (results.methods, True))
+        for methods, shape in ((results.image_methods, False), (compared, True))
         if methods
     ]
     heights = [0.6 + LINE_HEIGHT * len(methods) for methods, _ in groups]

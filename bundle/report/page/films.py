@@ -142,7 +142,7 @@ def nodule_films(results: StudyResults, nodule: str, methods: Iterable[str], roo
     volumes: list[tuple[str, str, np.ndarray]] = [("image", TRUTH, truth), ("mask", TRUTH, mask)]
     errors = []
     for name in methods:
-        image = results.image_hu(nodule, name) if name in results.image_methods else None
+        image = results.image_hu(nodule, name) if name not in results.mask_methods else None
         found = results.mask(nodule, name, results.main_threshold) if results.has(nodule, name) else None
         expected = results.error_hu(nodule, name)
         volumes += [(k, name, v) for k, v in (("image", image), ("mask", found), ("error", expected)) if v is not None]

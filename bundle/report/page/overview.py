@@ -17,8 +17,9 @@ MOST_FAILURES = 500
 def glance_table(results: StudyResults) -> Table:
     """A row a method: means of the main metrics, the best of each in bold."""
     rows, strong = [], []
-    best = [best_first(results, results.methods, column) for column in MAIN_COLUMNS]
-    for i, name in enumerate(results.methods):
+    compared = [name for name in results.methods if name not in results.samples]
+    best = [best_first(results, compared, column) for column in MAIN_COLUMNS]
+    for i, name in enumerate(compared):
         found = [summary_at(results, name, column) for column in MAIN_COLUMNS]
         cells = summary_texts(found, [column.decimals for column in MAIN_COLUMNS])
         strong += [(i, 1 + k) for k, ranked in enumerate(best) if len(ranked) > 1 and ranked[0] == name]

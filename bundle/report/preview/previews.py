@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from bundle.data import gaps_in_words
 from bundle.data.formats import read_image
 from bundle.files import write_text, write_whole
+from bundle.inferers.learned.sample import NOTE
 from bundle.inferers.registry import label
 from bundle.version import __version__
 
@@ -131,16 +132,17 @@ def _step(affine: Any) -> float:
 
 
 def _lines(record: Mapping[str, Any], volume: Any) -> list[str]:
-    """What was done, in two lines."""
+    """What was done, in two or three lines."""
     thick, dense = len(volume.positions), volume.dense.shape[2]
     gaps = gaps_in_words(volume.positions)
     what = "the mask on" if volume.is_mask else ""
     made = f"{label(record['method'])} made {what} {dense} slices {volume.step:.3g} mm apart".replace("  ", " ")
-    kept = record.get("observed_kept", True)
+    kept, samples = record.get("observed_kept", True), record.get("options", {}).get("sample")
     _, place = volume.centre()
     return [
         f"{made} of {thick} slices {gaps} mm apart; {volume.dense.shape[0]} × {volume.dense.shape[1]} pixels of "
         f"{volume.spacing[0]:.3g} × {volume.spacing[1]:.3g} mm.",
         f"Through {place}; observed slices are {'kept as they were' if kept else 'made anew too'}"
         f"{'' if volume.error is None else '; expected errors are given'}; {record['seconds']:.1f} s.",
+        *([f"Beside it {samples} samples, each {NOTE}."] if samples else []),
     ]

@@ -6,6 +6,7 @@ extrapolate; Table 3 also for the whole crop.
 
 from __future__ import annotations
 
+from bundle.inferers.learned.sample import NOTE
 from bundle.metrics.table import Metric, metric_of, metrics_of
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.tables.paper import PAPER, PAPER_NODULES, published
@@ -55,6 +56,8 @@ def _table(results: StudyResults, number: int, slices: str, suffix: str, with_pa
         caption += " HD is that of the whole crop."
     if any(entry.paper for line in lines for entry in line.entries):
         caption += f" paper: {PAPER}, {PAPER_NODULES} nodules of LIDC-IDRI."
+    if number == 2 and results.samples:
+        caption += f" {', '.join(results.samples)}: {NOTE}."
     counts = {(s.n, s.n_failed) for line in lines for entry in line.entries if (s := entry.ours)}
     if len(counts) > 1:
         caption += " n, failed: where they differ between metrics, in the order of the columns."
