@@ -8,15 +8,14 @@ from matplotlib.figure import Figure
 
 from bundle.inferers.registry import label
 from bundle.report.cohorts import CohortResults
+from bundle.report.figures.gaps import FAR_DB
 from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid
-from bundle.report.statistics.gains import REGIONS
+from bundle.report.statistics.gains import REGIONS, WHERE
 from bundle.report.tables.cohort_tables import differences, gain_in
 from bundle.report.tables.statistics_tables import p_text
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73")
 MARKERS = ("o", "s", "^", "D")
-FAR_DB = 3.0
-WORDS = {"global": "field of view", "tumour": "tumour"}
 
 
 def figure_cohorts(results: CohortResults) -> tuple[Figure, str, list[str]] | None:
@@ -52,7 +51,7 @@ def figure_cohorts(results: CohortResults) -> tuple[Figure, str, list[str]] | No
             low, high = place.get_xlim()
             place.set_xlim(max(low, -FAR_DB), high)
             place.set(xlabel=f"PSNR minus {against}'s, dB")
-            place.set_title(WORDS[region], loc="left")
+            place.set_title(f"gain {WHERE[region]}", loc="left")
             place.set_yticks(range(len(results.methods)), [label(name) for name in results.methods])
             place.set_ylim(len(results.methods) - 0.4, -0.6)
         legend_below(drawn, place)

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from bundle.inferers.registry import Look, label
 from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
 from bundle.report.options import ReportOptions
+from bundle.report.statistics.gains import WHERE
 from bundle.report.statistics.gaps import gap_bins
 from bundle.report.sweep import SettingResults, SweepResults
 from bundle.report.tables.paper import PAPER_NODULES, TABLE_1
@@ -44,9 +45,9 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
                 _gain_line(place, mine, part, look, label(name), _aside(number, len(methods)))
             shares = [one for one in mine if math.isfinite(one.both)]
             both.plot([one.gap_mm for one in shares], [100 * one.both for one in shares], **_line(look))
-        for place, words in ((field, "field of view"), (tumour, "tumour")):
+        for place, words in zip((field, tumour), WHERE.values(), strict=True):
             place.axhline(0, color="#000000", linewidth=0.8, label=against)
-            place.set_title(f"gain in the {words}", loc="left")
+            place.set_title(f"gain {words}", loc="left")
             place.set(xlabel="gap, mm", ylabel=f"PSNR minus {against}'s, dB")
             low, high = place.get_ylim()
             place.set_ylim(max(low, -FAR_DB), high)

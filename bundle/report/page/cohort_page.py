@@ -8,7 +8,7 @@ from bundle.inferers.registry import label
 from bundle.report.cohorts import CohortResults
 from bundle.report.figures.draw import Drawn
 from bundle.report.page.template import template
-from bundle.report.statistics.gains import REGIONS
+from bundle.report.statistics.gains import REGIONS, WHERE
 from bundle.report.tables.cohort_tables import differences
 from bundle.report.tables.statistics_tables import p_text
 from bundle.report.tables.table import Table, signed
@@ -16,7 +16,6 @@ from bundle.version import __version__
 
 TITLE = "Recovered CT slices around lung nodules: cohorts side by side"
 SURE = 0.05
-WHERE = {"global": "in the field of view", "tumour": "in the tumour"}
 
 
 def cohort_html(

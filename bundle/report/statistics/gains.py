@@ -18,7 +18,10 @@ from bundle.report.results import StudyResults
 from bundle.report.statistics.scores import ROUNDING
 from bundle.report.statistics.tests import NAN, resampling_weights
 
-REGIONS = ("global", "tumour")
+# what a column calls a region, and a sentence
+SHORT = {"global": "field", "tumour": "tumour"}
+WHERE = {"global": "in the field of view", "tumour": "in the tumour"}
+REGIONS = tuple(SHORT)
 
 
 @dataclass(frozen=True)

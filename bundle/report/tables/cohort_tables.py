@@ -9,15 +9,13 @@ import numpy as np
 from bundle.inferers.registry import label
 from bundle.report.cohorts import NODULE, Cohort, CohortResults, counted
 from bundle.report.statistics.cohorts import CohortDifference, CohortGain, cohort_gain, compare_cohorts
-from bundle.report.statistics.gains import REGIONS
+from bundle.report.statistics.gains import REGIONS, SHORT
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.scanner_tables import STRATA, UNKNOWN, scanner_strata
 from bundle.report.tables.statistics_tables import p_text, with_remarks
 from bundle.report.tables.table import DASH, Table, signed, write_tables
 from bundle.report.tidy import summarise, to_csv
 from bundle.store import ResultStore
-
-WHERE = {"global": "field", "tumour": "tumour"}
 
 
 def differences(results: CohortResults, region: str) -> list[CohortDifference]:
@@ -96,7 +94,7 @@ def _gains(results: CohortResults) -> Table:
             first, own = gain_in(results.first, found.method, region), gain_in(cohort, found.method, region)
             rows.append(
                 (
-                    WHERE[region],
+                    SHORT[region],
                     label(found.method),
                     found.cohort,
                     _text(first.mean, first.low, first.high),

@@ -9,14 +9,12 @@ import numpy as np
 
 from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
-from bundle.report.statistics.gains import REGIONS, Gain
+from bundle.report.statistics.gains import REGIONS, SHORT, WHERE, Gain
 from bundle.report.statistics.gaps import GapBin, Turn, binned, gap_bins, span_words, turns
 from bundle.report.sweep import SweepResults
 from bundle.report.tables.scanner_tables import gain_text
 from bundle.report.tables.table import Table, signed
 
-WORDS = {"global": "field", "tumour": "tumour"}
-WHERE = {"global": "in the field of view", "tumour": "in the tumour"}
 MOST_TURNS = 60
 
 
@@ -83,7 +81,7 @@ def order_table(results: SweepResults, options: ReportOptions) -> Table:
     for region in REGIONS:
         for where, order in (one for one in ranked(results, options, region) if one[1]):
             names = " > ".join(label(name) for name, _ in order)
-            rows.append((WORDS[region], where.label, names, str(order[0][1].n)))
+            rows.append((SHORT[region], where.label, names, str(order[0][1].n)))
     caption = (
         f"The order of methods by mean gain in each bin of gaps ({results.first.kind_words}), the best first; those "
         "with fewer nodules than others come last. Neighbours may differ by chance: see the intervals."
@@ -101,7 +99,7 @@ def turns_table(results: SweepResults, options: ReportOptions) -> Table:
     clear = [(region, turn) for region, turn in found if turn.clear]
     rows = [
         (
-            WORDS[region],
+            SHORT[region],
             f"{label(turn.first)}, then {label(turn.second)}",
             f"{turn.gap_mm:.1f}",
             gain_text(turn.before),
