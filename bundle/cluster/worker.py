@@ -90,6 +90,21 @@ def carry_out(packed: bytes, piece: int, sent: Any, topic: str) -> tuple[str, An
         torch.set_num_threads(threads)
 
 
+def scratch() -> str | None:
+    """The folder that the Dask worker of this thread was given for its files, which goes with it; None: of the system.
+
+    Example:
+        >>> scratch() is None
+        True
+    """
+    try:
+        from distributed.worker import get_worker
+
+        return str(get_worker().local_directory)
+    except (ImportError, ValueError):  # no worker
+        return None
+
+
 def _unpacked(packed: bytes) -> Any:
     from distributed.protocol import pickle  # which also reads what a script defines
 

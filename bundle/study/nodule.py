@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bundle.cluster.worker import scratch
 from bundle.data import NoduleSource
 from bundle.data.notes import notes_of
 from bundle.errors import InputError, OutputError
@@ -92,7 +93,7 @@ class NoduleWork:
 
     def elsewhere(self, sent: Share, report: Report) -> tuple[Outcome, dict[str, dict[str, bytes]]]:
         """Do there what :meth:`__call__` does here: what became of the nodule, and the files of its new results."""
-        with tempfile.TemporaryDirectory(prefix="nodule-") as folder:
+        with tempfile.TemporaryDirectory(prefix="nodule-", dir=scratch()) as folder:
             work = replace(self, store=ResultStore(folder))
             return work._complete(sent, report), work.store.packed(sent.nodule_id)
 

@@ -73,6 +73,7 @@ def test_results_are_those_of_this_process_also_when_a_worker_is_killed(machines
         assert np.array_equal(one, other)
         page = (scans / "there" / f"{name[:-5]}_preview.html").read_text(encoding="utf-8")
         assert "/scans-" not in page, "no place of a worker is named"
+    assert list(machines.folder.rglob("scans-*/options/weights/weights.pt")), "a worker keeps to its own folder"
     assert not [path for path in scans.rglob(".*") if path.name != ".lock"]
     stamps = {path: path.stat().st_mtime_ns for path in (scans / "there").glob("*.nii.gz")}
     run_config("there", **options, **sent)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bundle.cluster.worker import scratch
 from bundle.data.formats import image_files
 from bundle.data.scans import DicomSeries
 from bundle.errors import InputError
@@ -123,7 +124,7 @@ class SentScans(ManyScans):
     def _unpacked_home(self) -> Path:
         """This process's own folder, with the files that options name, and the config that reads them."""
         if not self._home:
-            self._home.append(tempfile.TemporaryDirectory(prefix="scans-"))
+            self._home.append(tempfile.TemporaryDirectory(prefix="scans-", dir=scratch()))
             home = Path(self._home[0].name)
             named = {}
             for option, (name, content) in self.options.items():
