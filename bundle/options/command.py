@@ -62,8 +62,15 @@ def command_line(arguments: Sequence[str]) -> str:
     Example:
         >>> print(command_line(["/lib/monai/bundle/__main__.py", "run", "--methods", "['linear', 'cubic']"]))
         python -m monai.bundle run --methods "['linear', 'cubic']"
+        >>> print(command_line(["study.py", "--features#bin_origin", "$None"]))
+        study.py '--features#bin_origin' '$None'
     """
-    words = [word if shlex.quote(word) == word else f'"{word}"' for word in arguments[1:]]
+
+    def quoted(word: str) -> str:
+        # lists hold single quotes: in double ones they can be read, where nothing in them is the shell's
+        return shlex.quote(word) if "'" not in word or set(word) & set('"$`\\!') else f'"{word}"'
+
+    words = [quoted(word) for word in arguments[1:]]
     return " ".join(["python -m monai.bundle" if is_monai_bundle(arguments) else Path(arguments[0]).name, *words])
 
 
