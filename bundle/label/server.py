@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -180,7 +180,15 @@ def _method_of(request: Request, meta: Mapping[str, Any]) -> str:
 
 
 class PrepareAnswer:
-    """Bring what was inferred into the form in which MONAI Label writes it: grid, number format, what is in it."""
+    """Bring what was inferred into the form in which MONAI Label writes it: grid, number format, what is in it.
+
+    Args:
+        measurements: measures the nodules of (2, X, Y, Z) HU and labels, as JSON can hold it
+            (:meth:`bundle.study.measure.Measurements.nodules`); None: they are not measured.
+    """
+
+    def __init__(self, measurements: Callable[[MetaTensor], Any] | None = None) -> None:
+        self.measurements = measurements
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The data, ``pred`` (1, X, Y, Z) float32 HU on the dense grid, or uint8 on the source's full grid."""
@@ -190,6 +198,11 @@ class PrepareAnswer:
             meta = pred.meta
             request: Request = meta["request"]
             volume, affine = pred.as_tensor()[0].cpu().numpy(), np.asarray(pred.affine, dtype=float)
+            measured = None
+            if request.answer == "mask" and self.measurements is not None:
+                region = out["image"]
+                both = torch.stack([region.as_tensor()[0].cpu(), pred.as_tensor()[0].cpu()])
+                measured = self.measurements(MetaTensor(both, affine=region.affine, meta=region.meta))
             if request.answer == "mask":
                 labels = volume.astype(np.uint8 if volume.max() < 256 else np.uint16)
                 full = onto_full_grid(
@@ -215,5 +228,6 @@ class PrepareAnswer:
                 "notes": notes_of(pred),
                 "voxels_in_mask": int((volume > 0).sum()) if request.answer == "mask" else None,
                 "nodules": json.loads(meta.get("nodules", "null")) if request.answer == "mask" else None,
+                "measurements": measured,
             }
             return out

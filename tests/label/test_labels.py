@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from helpers.configs import save
+from helpers.nodules import ROOT
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from scipy import ndimage
 
@@ -96,3 +101,27 @@ def test_a_label_that_the_number_format_cannot_hold_is_refused():
     with pytest.raises(Exception, match="can't hold label 300") as caught:
         PrepareAnswer()({"pred": pred})
     assert "uint16" in str(caught.value)
+
+
+def test_a_mask_is_answered_with_its_measurements(tmp_path):
+    labels = 1 * ball((14, 20, 8), 5) + 5 * ball((42, 20, 8), 4)
+    affine = np.diag([-0.7, -0.7, 2.0, 1.0])
+    parser = ConfigParser()
+    parser.read_config(ROOT / "configs" / "inference.json")
+    parser.update({"bundle_root": str(ROOT), "device": "cpu"})
+    prepare, infer, answer = (
+        parser.get_parsed_content(name) for name in ("pre_transforms", "inferer", "post_transforms")
+    )
+    asked = {
+        "image": save(tmp_path / "scan.nii.gz", np.where(labels > 0, 0, -800).astype(np.int16), affine),
+        "label": save(tmp_path / "drawn.nii.gz", drawn_on(labels, [2, 4, 6]).astype(np.uint8), affine),
+        "method": "sphere_distance",
+    }
+    data = prepare[0](asked)
+    result = answer[0]({**data, "pred": infer(data["image"][None])[0]})["result"]
+    measured = json.loads(json.dumps(result["measurements"]))
+    assert [one["label"] for one in measured] == [1, 5]
+    for one, size in zip(measured, result["nodules"], strict=True):
+        assert one["observed"]["volume_mm3"] == pytest.approx(size["mm3"], abs=0.1)
+        assert one["observed"]["mean_hu"] == pytest.approx(0, abs=200)
+        assert "growth below that cannot be told" in one["sentence"]
