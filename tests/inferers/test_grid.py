@@ -16,9 +16,12 @@ from bundle.inferers import (
     LinearInferer,
     MillimetreSirenInferer,
     MixedImplicitInferer,
+    ObservedSlices,
 )
+from bundle.inferers.consistency import averaging_weights
 from bundle.inferers.implicit.field import frame_of
 from bundle.inferers.implicit.grid import GRID_MM
+from bundle.profile import block_average
 
 QUICK = GridOptions(epochs=20)
 
@@ -91,9 +94,28 @@ def test_the_mixture_is_the_mean_of_both():
 
 
 def test_slices_that_are_averages_are_fitted_by_their_mean():
+    z = np.arange(31.0)
+    x, y = np.arange(0, 12, 0.8), np.arange(0, 10, 0.8)
+    truth = waves(*np.meshgrid(x, y, z, indexing="ij"))
+    centres = np.arange(2.0, 29.0, 2.5)
+    seen = ObservedSlices(block_average(truth, z, centres, 5.0), None, centres, z, (0.8, 0.8), thickness_mm=5.0)
+    result = inferer(epochs=60, members=1).complete(seen)
+    assert result.timings["path"] == "lattice, fp32, cpu"
+    _, weights = averaging_weights(seen)
+    assert np.abs(result.image @ weights.T - seen.image).max() < 2e-3
+    as_planes = LinearInferer().reconstruct(replace(seen, thickness_mm=0.0)).image
+    errors = [np.sqrt(np.mean((image - truth)[..., 3:28] ** 2)) for image in (result.image, as_planes)]
+    assert errors[0] < errors[1]
+
+
+def test_a_mean_over_a_profile_is_the_same_on_a_lattice_and_place_by_place():
     seen = observed(thickness_mm=3.0)
-    result = inferer(epochs=3).reconstruct(seen)
-    assert np.isfinite(result.image).all()
+    method = inferer()
+    frame = frame_of(seen, GRID_MM.bandwidth, GRID_MM.omega_0)
+    network = method._member(seen, frame).train()
+    for kept in (None, np.array([0, 5, 700])):
+        lattice = frame.lattice(seen, seen.positions, kept)
+        torch.testing.assert_close(network.on_lattice(lattice)(), network(lattice.places()), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,17 @@ import torch
 from bundle.engines.steps.fit import NoduleFit, take_adam_step
 from bundle.engines.steps.sine import use_compiled_sines
 from bundle.networks import CoordinateNetwork, Lattice
+from bundle.networks.encodings import on_lattice
 
 
 def takes_lattice(fit: NoduleFit) -> bool:
     """Whether an epoch of a fit is one step on a lattice of places that nothing moves, by a network that can use it."""
     data, network = fit.data, fit.network
     return (
-        isinstance(network, CoordinateNetwork)
-        and data.lattice is not None
+        data.lattice is not None
         and data.steps == 1
         and data.jitter == 0
+        and any(isinstance(module, CoordinateNetwork) for module in network.modules())
         and not any(isinstance(module, torch.nn.Dropout) for module in network.modules())
     )
 
@@ -46,7 +47,6 @@ class LatticePath:
 
     def _epoch(self, fit: NoduleFit) -> float:
         data, network = fit.data, fit.network
-        assert isinstance(network, CoordinateNetwork)
         if id(fit) not in self._values:
             assert data.lattice is not None
             fit.place(fit.parameters.to(self.device))
@@ -54,7 +54,7 @@ class LatticePath:
                 setattr(fit, name, getattr(fit, name).to(self.device))
             if self.device.type == "cpu":
                 self._ends.append(use_compiled_sines(network))
-            self._values[id(fit)] = network.train().on_lattice(data.lattice.to(self.device))
+            self._values[id(fit)] = on_lattice(network.train(), data.lattice.to(self.device))
         with torch.enable_grad():
             value = self._values[id(fit)]()[:, 0]
             error = (data.weights.to(self.device) * (value - data.values.to(self.device)) ** 2).mean()
@@ -79,9 +79,8 @@ def predict_lattice(network: torch.nn.Module, lattice: Lattice, chunk: int = 655
     Returns:
         (X * Y * Z, C) float32 on the CPU.
     """
-    assert isinstance(network, CoordinateNetwork)
     x, y, z = lattice.to(next(network.parameters()).device).axes
     planes = [Lattice((x, y, part)) for part in z.split(max(1, chunk // (len(x) * len(y))))]
     with torch.no_grad():
-        parts = [network.eval().on_lattice(part)().unflatten(0, (len(x) * len(y), -1)) for part in planes]
+        parts = [on_lattice(network.eval(), part)().unflatten(0, (len(x) * len(y), -1)) for part in planes]
     return torch.cat(parts, dim=1).flatten(0, 1).float().cpu()

@@ -13,10 +13,14 @@ the profile, at the planes of the dense volume.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
 
+from bundle.networks import Lattice
+from bundle.networks.encodings import on_lattice
 from bundle.profile import profile_nodes
 
 SAMPLES = 5  # a fit takes about so many times as long
@@ -80,3 +84,13 @@ class ProfileMean(nn.Module):
         values = self.network(flat + self.offsets)
         mean = torch.tensordot(self.weights, values, dims=1)
         return mean.reshape(*coordinates.shape[:-1], mean.shape[-1])
+
+    def on_lattice(self, lattice: Lattice) -> Callable[[], torch.Tensor]:
+        """See :meth:`bundle.networks.CoordinateNetwork.on_lattice`."""
+        if not self.training:
+            return on_lattice(self.network, lattice)
+        x, y, z = lattice.axes
+        samples = torch.arange(len(self.weights), device=z.device)
+        kept = None if lattice.kept is None else (lattice.kept[:, None] * len(samples) + samples).flatten()
+        values = on_lattice(self.network, Lattice((x, y, (z[:, None] + self.offsets[:, 0, 2]).flatten()), kept))
+        return lambda: (values().unflatten(0, (-1, len(samples))) * self.weights[:, None]).sum(1)
