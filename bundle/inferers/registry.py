@@ -97,7 +97,7 @@ METHODS = {
         Method("siren", ImplicitInferer, Look("#D55E00", "-", "o"), "SIREN", seconds=200.0),
         Method("siren_mm", MillimetreSirenInferer, Look("#D55E00", _MIXED, "8"), "SIREN mm", seconds=1.5),
         Method("grid_mm", GridInferer, Look("#0072B2", (0, (4, 2, 1, 2)), "s"), "grid mm", seconds=2.0),
-        Method("implicit_mm", MixedImplicitInferer, Look("#009E73", (0, (4, 2, 1, 2)), "8"), "implicit mm",
+        Method("implicit_mm", MixedImplicitInferer, Look("#E69F00", (0, (4, 2, 1, 2)), "D"), "implicit mm",
                needs=("siren_mm", "grid_mm"), seconds=3.5),
         Method("hash_grid", ImplicitInferer, Look("#555555", (0, (4, 2, 1, 2)), "^"), "hash grid",
                defaults={"network": instant_ngp, "options": _FIT}, on_request=True, seconds=10.0),

@@ -86,6 +86,12 @@ def test_the_order_turns_where_the_lines_cross(results):
     assert "linear (1.5 to 3.5 mm: +0.20 to +0.30 dB, n = 3), then cubic (6 to 8.5 mm: 0.00 dB, n = 3)" in sentences[0]
 
 
+def test_a_bin_of_very_few_patients_is_no_ground_for_the_best(tmp_path):
+    root = write_sweep(tmp_path, failed=[(f"n{i}", m, "stride_8") for i in (1, 2) for m in METHODS])
+    assert all("6 to 8.5 mm" not in told and "bins of fewer than 3 patients left out: 1" in told
+               for told in answers(SweepResults(root), OPTIONS))  # fmt: skip
+
+
 @given(st.lists(st.floats(0.1, 30) | st.just(math.nan), min_size=1, max_size=40))
 def test_every_gap_is_in_one_bin_and_within_it(gaps):
     bins = gap_bins(np.array(gaps))

@@ -17,6 +17,7 @@ from bundle.report.statistics.gains import WHERE
 from bundle.report.statistics.gaps import gap_bins
 from bundle.report.sweep import SettingResults, SweepResults
 from bundle.report.tables.paper import PAPER_NODULES, TABLE_1
+from bundle.report.tables.sweep_order import LEAST_PATIENTS
 from bundle.report.tables.sweep_tables import Stratum, by_gap, by_setting
 
 LEAST_DB = 0.2  # of the corner where both gains are above 0, if no method is there
@@ -35,6 +36,8 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
     strata = [one for one in by_gap(results, options) if one.field.n or one.tumour.n] if results.thin else []
     if not strata:
         return None
+    every, many = strata, [one for one in strata if max(one.field.patients, one.tumour.patients) >= LEAST_PATIENTS]
+    strata = many or every
     methods = [name for name in results.others(options) if any(one.method == name for one in strata)]
     styles, against = looks(results.methods), label(options.reference_in(results.first))
     with figure(PAGE_WIDTH, 5.4 + legend_grid([against, *map(label, methods)])[1]) as drawn:
@@ -53,15 +56,16 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
             place.set_ylim(max(low, -FAR_DB), high)
         both.set(xlabel="gap, mm", ylabel="nodules, %", ylim=(-3, 103))
         both.set_title("better in field and tumour at once", loc="left")
-        _counts(count, results, strata)
-        for place in (tumour, both, count):
-            place.set_xlim(field.get_xlim())
+        _counts(count, results, every)
+        for place in (field, tumour, both):
+            place.set_xlim(count.get_xlim())
         legend_below(drawn, field, tumour)
+    few = f", where alone those of fewer than {LEAST_PATIENTS} patients are" if len(strata) < len(every) else ""
     caption = (
         f"Gain in PSNR over {against} against the gap between observed slices, stride times spacing of each nodule "
         f"({results.first.kind_words}). A point is the mean over the nodules in a bin of gaps, at their mean gap; the "
-        "limits of bins are grey lines in the last panel. Bars: bootstrap 95 % interval over patients, moved aside by "
-        "method so that they can be told apart. Numbers: points and patients of a bin, of the method with most."
+        f"limits of bins are grey lines in the last panel{few}. Bars: bootstrap 95 % interval over patients, moved "
+        "aside by method so that they can be told apart. Numbers: points and patients of a bin."
     )
     return drawn, caption, _cut(strata, against)
 

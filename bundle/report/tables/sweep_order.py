@@ -16,15 +16,18 @@ from bundle.report.tables.scanner_tables import gain_text
 from bundle.report.tables.table import Table, signed
 
 MOST_TURNS = 60
+LEAST_PATIENTS = 3
 
 
 def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
-    """Which method has the best mean at which gaps, one sentence a region."""
+    """Which method has the best mean at which gaps, one sentence a region; bins of very few patients say nothing."""
     against = label(options.reference_in(results.first))
     for region in REGIONS:
         runs: list[tuple[str, float, float, list[Gain]]] = []
+        few = 0
         for place, order in ranked(results, options, region) if results.thin else []:
-            if not order:
+            if not order or order[0][1].patients < LEAST_PATIENTS:
+                few += 1
                 continue
             best, gain = order[0]
             if runs and runs[-1][0] == best:
@@ -35,7 +38,8 @@ def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
             words = ", then ".join(
                 f"{label(name)} ({span_words(low, high)}{_span(gains)})" for name, low, high, gains in runs
             )
-            yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}."
+            told = f"; bins of fewer than {LEAST_PATIENTS} patients left out: {few}" if few else ""
+            yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}{told}."
 
 
 def _span(gains: Sequence[Gain]) -> str:
