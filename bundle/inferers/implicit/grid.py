@@ -37,8 +37,8 @@ class GridOptions(EnsembleOptions):
         InputError: names the first value that can't be used.
 
     Example:
-        >>> GridOptions().levels(gap_mm=5.0), len(GridOptions().levels(gap_mm=3.0))
-        ([16.0, 10.0, 6.25, 3.90625], 5)
+        >>> [round(cell, 2) for cell in GridOptions().levels(gap_mm=5.0)], len(GridOptions().levels(gap_mm=3.0))
+        ([16.0, 10.0, 6.25, 3.91], 5)
     """
 
     epochs: int = 150
