@@ -21,7 +21,7 @@ from bundle.data.lidc.cohort import load_cohort
 from bundle.data.source import NoduleSource, open_source
 from bundle.errors import InputError
 
-KEYS = {"image", "label", "nodule_id", "source", "spacing", "slice_thickness", "ratings", "diameter_mm"}
+KEYS = {"image", "label", "nodule_id", "source", "spacing", "slice_thickness", "ratings", "diameter_mm", "scanner"}
 
 
 @pytest.fixture
