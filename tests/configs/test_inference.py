@@ -207,6 +207,7 @@ def dense_figures(output, case, folder, method, study):
     sparse = nib.load(folder / "truth" / "observed.nii.gz")
     options = {"method": method, "epochs": 2, "slice_spacing": case.spacing[2]}
     options["seed"] = nodule_seed(0, case.nodule_id, method)
+    options["inferer#rounded"] = False  # the study measures fractions of a HU
     output.mkdir(parents=True)
     image = save(output.parent / "thick.nii.gz", np.asarray(sparse.dataobj).clip(-1000, 400), sparse.affine)
     parser = run_config(output, image=image, **options)

@@ -246,4 +246,5 @@ def make_phantom(
         "slice_thickness": thickness,
         "ratings": ratings,
         "diameter_mm": None if diameter is None else float(diameter),
+        "scanner": {},
     }
