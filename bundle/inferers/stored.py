@@ -21,6 +21,7 @@ from bundle.data.nodule import in_lps
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import check_errors
+from bundle.inferers.registry import METHODS
 from bundle.inferers.stored_check import compare_image, compare_mask
 from bundle.slices import ObservedSlices, Reconstruction
 from bundle.transforms import HU_RANGE, check_binary, to_unit
@@ -78,6 +79,7 @@ class StoredInferer(SliceInferer):
                 f"{Path(folder) / method} holds no NIfTI file: "
                 "expected <nodule id>.nii.gz, <nodule id>_image.nii.gz or <nodule id>_mask.nii.gz"
             )
+        self.sample = method in METHODS and METHODS[method].make.sample
         self.kind = "mask" if all(name.endswith(("_mask.nii.gz", "mask.nii.gz")) for name in files) else "image"
 
     @property

@@ -23,6 +23,7 @@ from bundle.data.save import save_volume
 from bundle.errors import InputError
 from bundle.files import file_digest, write_text
 from bundle.inferers.consistency import agree_with_observed
+from bundle.inferers.dense.auto import AUTO
 from bundle.inferers.dense.grid import checked_thickness
 from bundle.inferers.learned.sample import NOTE, sampled
 from bundle.inferers.masks.sphere import SphereDistanceInferer
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 # the segmentation rule of a study
 THRESHOLD_HU, MARGIN_MM = -400.0, 3.0
+FEWEST = 10  # samples that an interval of 90 % is told of
 
 
 class Samples:
@@ -95,6 +97,9 @@ class Samples:
         output = str(record["output"])
         unsure = output.replace(name, f"{name}_uncertainty", 1)
         if unsure not in record["files"]:
+            if record["options"]["method"] == AUTO:
+                log.warning("%s has no samples: %s, which was chosen for it, expects no error", name, record["method"])
+                return
             raise InputError(
                 f"--sample {self.count} draws by the error that a method expects, and {record['method']} gives none: "
                 "give --method prior"
@@ -115,7 +120,8 @@ class Samples:
                 nodule = segment(made[box], mask, spacing.tolist(), THRESHOLD_HU, MARGIN_MM)
                 volumes[part].append(volume_mm3(nodule, tuple(spacing.tolist())))
             log.info("saved %s, %s", path, NOTE)
-        content = {"note": NOTE, "files": files, "seed": self.seed, "volumes": _intervals(volumes)}
+        rule = f"above {THRESHOLD_HU:g} HU in the mask and {MARGIN_MM:g} mm around it; measurements are of outlines"
+        content = {"note": NOTE, "files": files, "seed": self.seed, "measured": rule, "volumes": _intervals(volumes)}
         text = json.dumps(content | {"version": __version__}, indent=2, ensure_ascii=False)
         write_text(_path(folder, name), text + "\n")
 
@@ -145,10 +151,10 @@ def _nodules(image: MetaTensor, observed: ObservedSlices) -> dict[str, tuple[tup
 
 
 def _intervals(volumes: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """By part: each sample's volume, and the interval that 90 % of them lie in; nan where nothing was that bright."""
+    """By part: each sample's volume, and the interval that 90 % of them lie in; None where fewer than 10 are known."""
     found = {}
     for part, values in volumes.items():
         known = [value for value in values if not math.isnan(value)]
-        ends = np.quantile(known, (0.05, 0.95)).round(3).tolist() if known else [None, None]
+        ends = np.quantile(known, (0.05, 0.95)).round(3).tolist() if len(known) >= FEWEST else None
         found[part] = {"mm3": [round(value, 3) for value in known], "interval_90": ends}
     return found

@@ -1,15 +1,17 @@
 """Samples beside a dense volume: whole files, the same when a run is taken up again, and what is said of them."""
 
 import json
+import math
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.configs import make_study, mistake_in, run_config, save
+from helpers.configs import make_evaluation, make_study, mistake_in, run_config, save
 from helpers.nodules import small_nodule, write_nodule
 from pydicom import dcmread
 
 from bundle.inferers.learned.sample import NOTE
+from bundle.study.samples import _intervals
 
 AFFINE = np.diag([-0.7, -0.7, 4.0, 1.0])
 
@@ -38,7 +40,8 @@ def test_samples_lie_beside_the_result_and_a_stopped_run_goes_on_with_the_same(s
     assert told["note"] == NOTE
     (volume,) = told["volumes"].values()
     assert len(set(volume["mm3"])) > 1
-    assert min(volume["mm3"]) <= volume["interval_90"][0] <= volume["interval_90"][1] <= max(volume["mm3"])
+    assert volume["interval_90"] is None  # of three
+    assert told["measured"].startswith("above -400 HU in the mask and 3 mm around it")
     assert f"Beside it 3 samples, each {NOTE}." in (out / "scan_dense_prior_preview.html").read_text()
     # killed while the third was written
     (out / "scan_dense_prior_samples.json").unlink()
@@ -69,6 +72,24 @@ def test_fewer_samples_leave_no_more_behind(scan, tmp_path):
         assert len(list((tmp_path / "out").glob("*_sample[0-9]*"))) == count
 
 
+def test_an_interval_is_of_ten_samples_or_more():
+    values = np.random.default_rng(0).normal(500, 20, 40).tolist()
+    many, few = _intervals({"1.1": values, "1.2": [*values[:9], math.nan]}).values()
+    np.testing.assert_allclose(many["interval_90"], np.quantile(values, (0.05, 0.95)), atol=1e-3)
+    assert few["interval_90"] is None
+    assert len(few["mm3"]) == 9
+
+
+def test_where_the_method_was_chosen_and_expects_no_error_the_result_stays_and_the_log_tells(tmp_path, caplog):
+    hu, _ = small_nodule((24, 22, 4))
+    image = save(tmp_path / "far.nii.gz", hu, np.diag([-0.7, -0.7, 15.0, 1.0]))
+    run_config(tmp_path / "out", image=image, sample=2, slice_spacing=5.0)
+    assert (tmp_path / "out" / "far_dense_auto.nii.gz").exists()
+    assert not list((tmp_path / "out").glob("*_sample*"))
+    assert "Beside it" not in (tmp_path / "out" / "far_dense_auto_preview.html").read_text()
+    assert "far_dense_auto has no samples: pchip, which was chosen for it, expects no error" in caplog.text
+
+
 def test_a_method_that_expects_no_error_is_told(scan, tmp_path):
     words = mistake_in(run_config, tmp_path / "out", image=scan[0], method="linear", sample=2, preview=False)
     assert "--sample 2 draws by the error that a method expects, and linear gives none: give --method prior" in words
@@ -87,6 +108,10 @@ def test_a_study_measures_texture_and_sizes_of_a_sample_and_compares_it_with_not
     assert all("prior_sample" in text for text in measured)
     assert measured[0] != other[0]  # another sample
     assert NOTE in (tmp_path / "out" / "nodules" / "n0" / "prior_sample" / "result.json").read_text()
+    # nor where it is measured once more, as every method that is stored
+    make_evaluation(tmp_path / "in", tmp_path / "out", tmp_path / "evaluated", margin_mm=None).run()
+    assert "prior_sample" not in (tmp_path / "evaluated" / "metrics.csv").read_text()
+    assert "prior_sample" in (tmp_path / "evaluated" / "texture.csv").read_text()
 
 
 def test_a_dense_sample_is_marked_in_its_record_preview_and_dicom(scan, tmp_path):

@@ -144,5 +144,5 @@ def _lines(record: Mapping[str, Any], volume: Any) -> list[str]:
         f"{volume.spacing[0]:.3g} × {volume.spacing[1]:.3g} mm.",
         f"Through {place}; observed slices are {'kept as they were' if kept else 'made anew too'}"
         f"{'' if volume.error is None else '; expected errors are given'}; {record['seconds']:.1f} s.",
-        *([f"Beside it {samples} samples, each {NOTE}."] if samples else []),
+        *([f"Beside it {samples} samples, each {NOTE}."] if samples and volume.error is not None else []),
     ]
