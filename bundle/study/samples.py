@@ -27,8 +27,12 @@ from bundle.inferers.dense.auto import AUTO
 from bundle.inferers.dense.grid import checked_thickness
 from bundle.inferers.learned.sample import NOTE, sampled
 from bundle.inferers.masks.sphere import SphereDistanceInferer
+from bundle.metrics.radiomics.evaluator import RadiomicsEvaluator
+from bundle.metrics.rows import Row
 from bundle.metrics.sizes import segment, volume_mm3
+from bundle.report.tidy import to_csv
 from bundle.slices import ObservedSlices
+from bundle.store import describe
 from bundle.study.case import nodule_seed
 from bundle.study.measure import nodule_box
 from bundle.transforms import slice_positions
@@ -38,6 +42,7 @@ log = logging.getLogger(__name__)
 
 # the segmentation rule of a study
 THRESHOLD_HU, MARGIN_MM = -400.0, 3.0
+_COLUMNS = ("nodule", "resampling", "class", "feature", "dense", "median", "low_90", "high_90", "n")
 FEWEST = 10  # samples that an interval of 90 % is told of
 
 
@@ -49,14 +54,27 @@ class Samples:
         seed: of all that is random in the run.
         thickness_mm: of the slices; None: as the scan's header says, or planes.
         slice_profile: how a slice weighs its thickness.
+        radiomics: measures features of each nodule in each sample, and of the dense volume, within the mask that
+            `sphere_distance` makes of the one drawn: ``<name>_samples_radiomics.csv``; None: not.
+
+    Raises:
+        InputError: features are asked for, and no samples.
 
     Example:
         >>> # Samples(8).write(Path("out"), "scan_dense_prior", record, image)
     """
 
     def __init__(
-        self, count: int, seed: int = 0, thickness_mm: float | None = None, slice_profile: str = "trapezoid"
+        self,
+        count: int,
+        seed: int = 0,
+        thickness_mm: float | None = None,
+        slice_profile: str = "trapezoid",
+        radiomics: RadiomicsEvaluator | None = None,
     ) -> None:
+        if radiomics is not None and not count:
+            raise InputError("--radiomics true measures samples here, and none are drawn: give --sample, and a --mask")
+        self.radiomics = radiomics
         self.count, self.seed = count, seed
         self.thickness_mm, self.slice_profile = thickness_mm, slice_profile
 
@@ -65,8 +83,10 @@ class Samples:
         if not self.count:
             return True
         try:
-            files = json.loads(_path(folder, name).read_text(encoding="utf-8"))["files"]
-            return len(files) == self.count and all(file_digest(folder / n) == files[n] for n in files)
+            content = json.loads(_path(folder, name).read_text(encoding="utf-8"))
+            files, features = content["files"], content["features"]
+            whole = len(files) == self.count and (features or self.radiomics is None)
+            return bool(whole) and all(file_digest(folder / n) == digest for n, digest in {**files, **features}.items())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -75,6 +95,7 @@ class Samples:
         _path(folder, name).unlink(missing_ok=True)
         for file in folder.glob(f"{name}_sample[0-9]*"):
             file.unlink()
+        _table(folder, name).unlink(missing_ok=True)
 
     def write(
         self, folder: Path, name: str, record: Mapping[str, Any], image: MetaTensor, pred: MetaTensor | None = None
@@ -108,7 +129,10 @@ class Samples:
         spacing = np.linalg.norm(dense.affine[:3, :3], axis=0)
         observed = self._observed(image, spacing, dense.voxels.shape[2])
         files, nodules = {}, _nodules(image, observed)
+        if self.radiomics is not None and not nodules:
+            raise InputError("--radiomics true measures a nodule in samples, and none is drawn: give --mask")
         volumes: dict[str, list[float]] = {part: [] for part in nodules}
+        measured = {part: [self._features(dense.voxels, *of, spacing)] for part, of in nodules.items()}
         for k in range(1, self.count + 1):
             seed = nodule_seed(self.seed, name, f"sample {k}")
             made = sampled(dense.voxels.astype(np.float32), error, observed, seed)
@@ -119,11 +143,20 @@ class Samples:
             for part, (box, mask) in nodules.items():
                 nodule = segment(made[box], mask, spacing.tolist(), THRESHOLD_HU, MARGIN_MM)
                 volumes[part].append(volume_mm3(nodule, tuple(spacing.tolist())))
+                measured[part].append(self._features(np.rint(made), box, mask, spacing))
             log.info("saved %s, %s", path, NOTE)
         rule = f"above {THRESHOLD_HU:g} HU in the mask and {MARGIN_MM:g} mm around it; measurements are of outlines"
         content = {"note": NOTE, "files": files, "seed": self.seed, "measured": rule, "volumes": _intervals(volumes)}
+        content["features"] = {}
+        if self.radiomics is not None and measured:
+            write_text(_table(folder, name), to_csv(_spreads(measured), _COLUMNS))
+            content["features"] = {_table(folder, name).name: file_digest(_table(folder, name))}
+            content["radiomics"] = describe(self.radiomics)
         text = json.dumps(content | {"version": __version__}, indent=2, ensure_ascii=False)
         write_text(_path(folder, name), text + "\n")
+
+    def _features(self, volume: np.ndarray, box: Any, mask: np.ndarray, spacing: np.ndarray) -> list[Row]:
+        return [] if self.radiomics is None else self.radiomics.features(volume[box], mask, spacing.tolist())
 
     def _observed(self, image: MetaTensor, spacing: np.ndarray, count: int) -> ObservedSlices:
         thickness = image.meta.get("slice_thickness", 0.0) if self.thickness_mm is None else self.thickness_mm
@@ -137,6 +170,10 @@ class Samples:
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}_samples.json"
+
+
+def _table(folder: Path, name: str) -> Path:
+    return folder / f"{name}_samples_radiomics.csv"
 
 
 def _nodules(image: MetaTensor, observed: ObservedSlices) -> dict[str, tuple[tuple[slice, slice], np.ndarray]]:
@@ -158,3 +195,20 @@ def _intervals(volumes: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
         ends = np.quantile(known, (0.05, 0.95)).round(3).tolist() if len(known) >= FEWEST else None
         found[part] = {"mm3": [round(value, 3) for value in known], "interval_90": ends}
     return found
+
+
+def _spreads(measured: Mapping[str, list[list[Row]]]) -> list[Row]:
+    """Of each feature of each part its value in the dense volume, and where those of the samples lie.
+
+    Args:
+        measured: by part the rows of the dense volume, then those of each sample.
+    """
+    rows = []
+    for part, (dense, *samples) in measured.items():
+        for first, *others in zip(dense, *samples, strict=True):
+            known = [one["value"] for one in others if not math.isnan(one["value"])]
+            low, high = np.quantile(known, (0.05, 0.95)) if len(known) >= FEWEST else (math.nan, math.nan)
+            median = float(np.median(known)) if known else math.nan
+            values = {"dense": first["value"], "median": median, "low_90": low, "high_90": high, "n": len(known)}
+            rows.append({"nodule": part, **{key: first[key] for key in ("resampling", "class", "feature")}, **values})
+    return rows

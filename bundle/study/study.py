@@ -186,7 +186,10 @@ class Study:
     def work(self) -> NoduleWork:
         """Make the parts; what is wrong with a value shows here, before anything is computed."""
         known = self.inferers() if callable(self.inferers) else self.inferers
-        names = chosen_names(default_methods(known) if self.methods is None else self.methods, list(known), "methods")
+        # what is on disk was asked for once
+        stored = [name for name, make in known.items() if getattr(make, "func", None) is StoredInferer]
+        every = stored or default_methods(known)
+        names = chosen_names(every if self.methods is None else self.methods, list(known), "methods")
         self.report_options.check(names)
         if not isinstance(self.seed, int):
             raise InputError(f"--seed is {self.seed!r}, expected a whole number")

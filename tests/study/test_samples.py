@@ -1,5 +1,6 @@
 """Samples beside a dense volume: whole files, the same when a run is taken up again, and what is said of them."""
 
+import csv
 import json
 import math
 
@@ -88,6 +89,34 @@ def test_where_the_method_was_chosen_and_expects_no_error_the_result_stays_and_t
     assert not list((tmp_path / "out").glob("*_sample*"))
     assert "Beside it" not in (tmp_path / "out" / "far_dense_auto_preview.html").read_text()
     assert "far_dense_auto has no samples: pchip, which was chosen for it, expects no error" in caplog.text
+
+
+def test_features_of_a_nodule_in_each_sample(scan, tmp_path):
+    pytest.importorskip("fastrad")
+    image, mask, _ = scan
+    out, wanted = tmp_path / "out", {"image": image, "mask": mask, "slice_spacing": 1.0, "preview": False}
+    run_config(out, **wanted, method="prior", sample=10, radiomics=True)
+    with (out / "scan_dense_prior_samples_radiomics.csv").open() as file:
+        rows = {(r["resampling"], r["class"], r["feature"]): r for r in csv.DictReader(file)}
+    assert len(rows) == 2 * 93
+    run_config(out, **wanted, method="sphere_distance")
+    inside = voxels(out / "scan_dense_sphere_distance.nii.gz") > 0
+    means = [voxels(out / f"scan_dense_prior_sample{k}.nii.gz").clip(-1000, 400)[inside].mean() for k in range(1, 11)]
+    row = rows["native", "firstorder", "mean"]
+    assert float(row["dense"]) == pytest.approx(voxels(out / "scan_dense_prior.nii.gz").clip(-1000, 400)[inside].mean())
+    ends = float(row["low_90"]), float(row["median"]), float(row["high_90"])
+    assert ends == pytest.approx(np.quantile(means, (0.05, 0.5, 0.95)))
+    assert row["n"] == "10"
+    told = json.loads((out / "scan_dense_prior_samples.json").read_text())
+    assert told["radiomics"]["bin_origin"] == -1000
+    assert list(told["features"]) == ["scan_dense_prior_samples_radiomics.csv"]
+
+
+def test_features_want_a_nodule_and_samples(scan, tmp_path):
+    pytest.importorskip("fastrad")
+    wanted = {"image": scan[0], "method": "prior", "radiomics": True, "preview": False}
+    assert "none are drawn: give --sample" in mistake_in(run_config, tmp_path / "a", **wanted)
+    assert "none is drawn: give --mask" in mistake_in(run_config, tmp_path / "b", **wanted, sample=1)
 
 
 def test_a_method_that_expects_no_error_is_told(scan, tmp_path):

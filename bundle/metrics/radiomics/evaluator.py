@@ -98,11 +98,21 @@ class RadiomicsEvaluator:
         for done, mm in enumerate(self.spacings_mm):
             if told:
                 told(done, len(self.spacings_mm), "radiomics")
-            rows += self._resampled(truth, hu, mm)
+            rows += self._resampled(hu, truth.mask, tuple(truth.spacing), mm)
         return rows
 
-    def _resampled(self, truth: Truth, hu: np.ndarray, mm: float | None) -> list[Row]:
-        mask, spacing = truth.mask, tuple(truth.spacing)
+    def features(self, hu: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> list[Row]:
+        """Features where there is no truth: rows as those of :meth:`rows`.
+
+        Args:
+            hu: (X, Y, Z) HU.
+            mask: (X, Y, Z) bool, the voxels that count.
+            spacing: (x, y, z) mm.
+        """
+        clipped = np.clip(np.asarray(hu, dtype=np.float64), HU_MIN, HU_MAX)
+        return [row for mm in self.spacings_mm for row in self._resampled(clipped, mask, tuple(spacing), mm)]
+
+    def _resampled(self, hu: np.ndarray, mask: np.ndarray, spacing: tuple[float, ...], mm: float | None) -> list[Row]:
         if mm is not None:
             mask = resampled(mask.astype(np.float64), spacing, mm, order=1) >= 0.5
             hu = resampled(hu, spacing, mm, order=3).clip(HU_MIN, HU_MAX)
