@@ -6,6 +6,7 @@ import numpy as np
 from helpers.nodules import small_nodule
 
 from bundle.inferers import ObservedSlices
+from bundle.slices import SAME_PLANE_MM
 
 
 def observed(seed=0, shape=(20, 18, 14), step=5, **changes):
@@ -34,3 +35,10 @@ def voxel_places(shape, spacing, z):
     """Places in mm of every voxel of slices, as ``volume.reshape(-1)``: (N, 3)."""
     axes = (np.arange(shape[0]) * spacing[0], np.arange(shape[1]) * spacing[1], np.asarray(z, dtype=float))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def clear_of_ties(positions, targets):
+    """Whether no target lies so near a plane, or the middle of a gap, that it is taken for it, unless it is it."""
+    ends = [1.5 * positions[0] - positions[1] / 2, 1.5 * positions[-1] - positions[-2] / 2]
+    apart = np.abs(targets[:, None] - np.concatenate([positions, (positions[1:] + positions[:-1]) / 2, ends]))
+    return bool(np.all((apart == 0) | (apart > SAME_PLANE_MM)))
