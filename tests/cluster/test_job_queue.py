@@ -72,6 +72,7 @@ def test_a_job_works_and_is_ended(queue, tmp_path):
     check(jobs, "slurm", 1)
 
 
+@pytest.mark.slow
 def test_a_study_through_two_jobs_is_that_of_one_process(queue, nodule_folder, tmp_path):
     jobs, folder, methods = queue("pbs"), nodule_folder(2), ["linear", "siren"]
     work = {"_target_": "bundle.cluster.JobQueueCluster", "system": "pbs", **ASKED, "jobs": 2}

@@ -48,6 +48,7 @@ def left_over(out):
     return [path for path in out.rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
 def test_a_stopped_study_ends_at_once_with_one_line_and_leaves_nothing_half(
     nodule_folder, tmp_path, number, status, workers
@@ -67,6 +68,7 @@ def test_a_stopped_study_ends_at_once_with_one_line_and_leaves_nothing_half(
     assert len(list(out.glob("nodules/*/linear"))) == workers
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_what_it_had_in_hand_and_no_more(nodule_folder, tmp_path):
     out = tmp_path / "out"
     process = start(nodule_folder(3, shape=SHAPE), out, 2, epochs=100)
