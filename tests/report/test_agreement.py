@@ -101,6 +101,9 @@ def test_features_are_compared_with_the_truths_of_the_same_nodules(study):
     assert (linear.n, linear.n_failed, cubic.n, cubic.n_failed) == (5, 0, 4, 1)
     four = true[[0, 2, 3, 4]]
     assert cubic.groups["all"].mean.value == pytest.approx(lin(1.2 * four, four))
+    assert linear.groups["all"].mean.low < 1
+    few = (cubic.concordance[0], cubic.groups["all"].mean, linear.groups["all"].share_beyond(cubic.groups["all"]))
+    assert all(np.isnan([one.low, one.high]).all() and np.isfinite(one.value) for one in few)  # of 4 nodules
     assert linear.percent(("firstorder", "entropy"))[0] == pytest.approx(10.0)
     assert linear.groups["glcm"].shares[0.85].value == 1.0
     assert radiomic_agreement(study, 99) == {}
@@ -122,6 +125,8 @@ def test_tables_and_the_file_of_every_feature(study):
     assert len(rows) == 2 * 2 * len(FEATURES)
     assert {(r["class"], r["feature"]) for r in rows if r["bin_origin_decides"] == "1"} == NUMBERED
     assert {(r["class"], r["feature"]) for r in rows if r["counts_voxels"] == "1"} == COUNTING
+    told = {(r["method"], r["n"], r["reason"], r["ccc_low"] == "nan") for r in rows}
+    assert told == {("linear", "5", "", False), ("cubic", "4", "no interval of fewer than 5 nodules", True)}
     overall, by_class = radiomics_tables(study, OPTIONS)
     assert [row[:2] for row in overall.rows][:3] == [("native", "linear"), ("native", "cubic"), ("1 mm", "linear")]
     assert overall.rows[1][-2:] == ("4", "1")
@@ -141,6 +146,8 @@ def test_sizes_and_categories(study):
     assert record["limit_high"] == pytest.approx(10.0)
     failed = next(r for r in sizes.records if (r["method"], r["quantity"]) == ("cubic", "volume_mm3"))
     assert (failed["n"], failed["n_failed"]) == (4, 1)
+    assert [np.isnan(r["ccc_low"]) for r in (record, failed)] == [False, True]
+    assert "(5 or more)" in sizes.caption
     scheme = SCHEMES["lung_rads_volume"]  # limits at 113, 268: truth 60 to 300, linear 66 to 330
     pairs = category_pairs(sizes_by_place(study), "seg", "linear", scheme)
     assert pairs == [(0, 0), (1, 1), (1, 1), (1, 1), (2, 2)]

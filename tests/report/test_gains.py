@@ -15,7 +15,7 @@ from bundle.report.figures import draw
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.gains import gains_of, mean_gain, patient_means, patients_interval
-from bundle.report.statistics.tests import bootstrap_interval
+from bundle.report.statistics.tests import ENOUGH, bootstrap_interval
 from bundle.report.tables.scanner_tables import scanner_strata, scanner_tables
 from bundle.report.tables.write import write_report_tables
 
@@ -35,12 +35,12 @@ def test_intervals_equal_a_loop_that_draws_patients():
     assert wide[1] - wide[0] > high - low  # nodules of one patient are alike
 
 
-@given(st.lists(st.floats(-5, 5), min_size=2, max_size=12), st.randoms())
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=18), st.randoms())
 @settings(deadline=None, max_examples=25)
 def test_an_interval_holds_between_the_ends_and_does_not_mind_the_order(values, shuffle):
     patients = [f"p{k // 2}" for k in range(len(values))]
     low, high = patients_interval(np.array(values), patients, resamples=200)
-    if len(set(patients)) < 2:
+    if len(set(patients)) < ENOUGH:
         assert math.isnan(low)
         assert math.isnan(high)
         return
@@ -93,7 +93,7 @@ def test_strata_are_by_maker_kernel_voltage_and_exposure(tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     siemens = next(r for r in rows if (r["stratum"], r["method"], r["region"]) == ("SIEMENS", "siren", "global"))
     assert (float(siemens["gain"]), siemens["n"], siemens["patients"]) == (pytest.approx(0.15), "2", "2")
-    assert float(siemens["low"]) == pytest.approx(0.1)
+    assert siemens["low"] == "nan"  # two patients have no interval
     ge = next(r for r in rows if (r["stratum"], r["method"]) == ("GE", "siren"))
     assert (ge["gain"], ge["n"], ge["n_failed"]) == ("nan", "0", "1")
     page = build_report(folder).read_text(encoding="utf-8")

@@ -13,7 +13,16 @@ from scipy import stats
 
 from bundle.errors import InputError
 from bundle.report.statistics.comparison import by_bins, compare_methods, sd_ratio_tests
-from bundle.report.statistics.tests import bootstrap_interval, holm, paired_difference, paired_t_test, t_test, wilcoxon
+from bundle.report.statistics.tests import (
+    ENOUGH,
+    bootstrap_interval,
+    few_words,
+    holm,
+    paired_difference,
+    paired_t_test,
+    t_test,
+    wilcoxon,
+)
 
 NAN = math.nan
 
@@ -120,8 +129,10 @@ def test_the_bootstrap_covers_95_percent():
 
 def test_the_bootstrap_of_few_or_equal_values():
     assert all(math.isnan(end) for end in bootstrap_interval([]))
-    assert all(math.isnan(end) for end in bootstrap_interval([1.0]))
-    assert bootstrap_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
+    rng = np.random.default_rng(2)
+    for n in range(2, 12):
+        assert (math.isnan(bootstrap_interval(rng.normal(0, 1, n))[0]), bool(few_words(n))) == (n < ENOUGH,) * 2
+    assert bootstrap_interval([0.1] * ENOUGH) == (0.1, 0.1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -206,7 +217,10 @@ def test_one_nodule_is_stated_not_tested():
     assert "no nodule has a finite value" in one.reason
     (one,) = compare_methods(_table({"a": [1.0, 2.0], "b": [1.0, 2.0]}))
     assert "equal on all 2 nodules" in one.reason
-    assert (one.low, one.high) == (0.0, 0.0)
+    (one,) = compare_methods(_table({"a": [1.0, 2.0, 3.0], "b": [1.0, 3.0, 5.0]}))
+    assert (one.reason, one.n) == ("no interval of fewer than 5 nodules", 3)
+    assert math.isnan(one.low)
+    assert one.p_value > 0
 
 
 def test_methods_can_be_chosen_and_ordered():

@@ -11,6 +11,7 @@ from bundle.report.cohorts import CohortResults
 from bundle.report.figures.gaps import FAR_DB
 from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid
 from bundle.report.statistics.gains import REGIONS, WHERE
+from bundle.report.statistics.tests import OVER_PATIENTS
 from bundle.report.tables.cohort_tables import differences, gain_in
 from bundle.report.tables.statistics_tables import p_text
 
@@ -56,7 +57,7 @@ def figure_cohorts(results: CohortResults) -> tuple[Figure, str, list[str]] | No
             place.set_ylim(len(results.methods) - 0.4, -0.6)
         legend_below(drawn, place)
     caption = (
-        f"Gain over {against}, mean over patients with bootstrap 95 % interval ({results.kind_words}); p of Welch's "
+        f"Gain over {against}, mean of patients with {OVER_PATIENTS} ({results.kind_words}); p of Welch's "
         "test of the difference between two cohorts, corrected by Holm over the methods of a panel."
     )
     far = [

@@ -12,7 +12,7 @@ from bundle.inferers.registry import label
 from bundle.metrics.table import metric_of
 from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
-from bundle.report.statistics.tests import bootstrap_interval, paired_difference
+from bundle.report.statistics.tests import bootstrap_interval, few_words, paired_difference
 from bundle.report.tables.main_columns import MAIN_COLUMNS, Column, best_first, set_back, summary_at, values_at
 from bundle.report.tables.table import signed
 from bundle.report.tidy import Summary, number_text
@@ -28,7 +28,7 @@ class Difference:
     Attributes:
         method: its label.
         mean: of the paired differences.
-        low: lower end of the bootstrap 95 % interval; nan for fewer than 2 pairs.
+        low: lower end of the bootstrap 95 % interval; nan for too few pairs.
         high: its upper end.
         n: pairs.
         text: all of it in words.
@@ -113,7 +113,8 @@ def _answer(results: StudyResults, ranked: Sequence[str], column: Column, refere
     if reference in ranked[2:]:
         words += f", {_difference(results, best, reference, column).text} against {label(reference)}"
     lead = _difference(results, best, ranked[1], column)
-    clear = "" if lead.low > 0 or lead.high < 0 else ": no clear lead"
+    few = few_words(lead.n)
+    clear = "" if lead.low > 0 or lead.high < 0 else f": no clear lead{f', as there is {few}' if few else ''}"
     words = f"{words}; {lead.text} against the next, {label(ranked[1])}{clear}."
     return " ".join([words, *(_set_back(results, name, found, column) for name in set_back(results, ranked, column))])
 

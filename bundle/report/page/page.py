@@ -22,6 +22,7 @@ from bundle.report.page.nodule_pages import page_groups, page_parts, write_nodul
 from bundle.report.page.overview import cohort_table, failures_table, glance_table, seconds_table
 from bundle.report.page.template import template
 from bundle.report.results import TRUTH, StudyResults
+from bundle.report.statistics.tests import OVER_NODULES
 from bundle.report.tables.main_columns import best_first
 from bundle.report.tables.paper_tables import MAIN_TABLES
 from bundle.report.tables.table import Table
@@ -67,6 +68,7 @@ def report_html(
         question=question(results),
         answers=list(answers(results, chosen)),
         forests=forests(results, chosen),
+        intervals=OVER_NODULES,
         glance=glance_table(results),
         cohort=cohort_table(results),
         links=links | {page["id"]: f"#{page['anchor']}" for page in shown["nodules"]},

@@ -4,7 +4,7 @@ Vocabulary: values are (nodules, quantities), nan where one was not measured; a 
 finite. The *concordance* (CCC) is Lin's, ``2 s_xy / (s_x^2 + s_y^2 + (x - y)^2)`` of means and moments divided by n
 (Biometrics 1989; 45:255): 1 only where measured is true, lower for noise and for bias alike. *Bias* is the mean of
 measured minus true, its *limits of agreement* are 1.96 sd to either side (Bland and Altman, Lancet 1986; 1:307).
-Intervals are percentile bootstrap intervals over nodules, seeded.
+Intervals are percentile bootstrap intervals over nodules, seeded; fewer than ``ENOUGH`` pairs have none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.report.statistics.tests import resampling_weights
+from bundle.report.statistics.tests import ENOUGH, resampling_weights
 
 RESAMPLES = 2000
 LEVELS = (0.85, 0.9)
@@ -64,20 +64,23 @@ def concordances(measured: np.ndarray, true: np.ndarray, weights: np.ndarray | N
         return np.where((apart > _ALIKE) & (counts > 1) & ~flat, together / apart, np.nan)
 
 
-def estimates(resampled: np.ndarray, values: np.ndarray, level: float = 0.95) -> list[Estimate]:
+def estimates(
+    resampled: np.ndarray, values: np.ndarray, counts: np.ndarray | int, level: float = 0.95
+) -> list[Estimate]:
     """Values with the intervals that their resamples have.
 
     Args:
         resampled: (R, F); nan does not count.
         values: (F,).
+        counts: (F,) of how many nodules; a value of fewer than ``ENOUGH`` has no interval.
         level: coverage.
 
     Example:
-        >>> estimates(np.array([[0.0], [1.0]]), np.array([0.5]), level=1.0)
-        [Estimate(value=0.5, low=0.0, high=1.0)]
+        >>> estimates(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0.5, 0.5]), np.array([5, 4]), level=1.0)
+        [Estimate(value=0.5, low=0.0, high=1.0), Estimate(value=0.5, low=nan, high=nan)]
     """
     low, high = np.full((2, len(values)), np.nan)
-    known = np.isfinite(resampled).any(axis=0)
+    known = np.isfinite(resampled).any(axis=0) & (np.asarray(counts) >= ENOUGH)
     if known.any():
         ends = [(1 - level) / 2, (1 + level) / 2]
         low[known], high[known] = np.nanquantile(resampled[:, known], ends, axis=0)
@@ -153,4 +156,5 @@ def concordance(measured: np.ndarray, true: np.ndarray, seed: int = 0, resamples
         1.0
     """
     drawn = concordances(measured, true, resampling_weights(len(true), resamples, seed))
-    return estimates(drawn, concordances(measured, true)[0])
+    pairs = np.isfinite(measured) & np.isfinite(true)
+    return estimates(drawn, concordances(measured, true)[0], pairs.sum(axis=0))

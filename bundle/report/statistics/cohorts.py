@@ -25,7 +25,7 @@ class CohortGain:
 
     Attributes:
         mean: over patients; nan if none has a gain.
-        low: lower end of its bootstrap 95 % interval; nan for fewer than 2 patients.
+        low: lower end of its bootstrap 95 % interval; nan for too few patients.
         high: its upper end.
         patients: that have a gain.
     """
@@ -65,8 +65,8 @@ def cohort_gain(means: np.ndarray, seed: int = 0) -> CohortGain:
     """The mean over patients and its interval.
 
     Example:
-        >>> cohort_gain(np.array([1.0, 1.0]))
-        CohortGain(mean=1.0, low=1.0, high=1.0, patients=2)
+        >>> cohort_gain(np.ones(5))
+        CohortGain(mean=1.0, low=1.0, high=1.0, patients=5)
     """
     low, high = bootstrap_interval(means, seed=seed)
     return CohortGain(float(means.mean()) if len(means) else math.nan, low, high, len(means))

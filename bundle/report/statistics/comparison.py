@@ -19,6 +19,7 @@ from bundle.errors import InputError
 from bundle.report.statistics.tests import (
     Test,
     bootstrap_interval,
+    few_words,
     holm,
     paired_difference,
     paired_t_test,
@@ -111,7 +112,7 @@ def compare_methods(
             difference, failed = paired_difference(one, other)
             mean = float(difference.mean()) if len(difference) else math.nan
             low, high = bootstrap_interval(difference, resamples=resamples, seed=seed)
-            n, p_value, reason = len(difference), test.p_value, test.reason
+            n, p_value, reason = len(difference), test.p_value, test.reason or few_words(len(difference))
             comparisons.append(
                 Comparison(first, second, *place, mean, low, high, p_value, float(p_holm), n, failed, reason)
             )

@@ -16,7 +16,7 @@ import numpy as np
 from bundle.data.windows import patient_of
 from bundle.report.results import StudyResults
 from bundle.report.statistics.scores import ROUNDING
-from bundle.report.statistics.tests import NAN, resampling_weights
+from bundle.report.statistics.tests import ENOUGH, NAN, resampling_weights
 
 # what a column calls a region, and a sentence
 SHORT = {"global": "field", "tumour": "tumour"}
@@ -30,7 +30,7 @@ class Gain:
 
     Attributes:
         mean: over nodules; nan if none has one.
-        low: lower end of its 95 % interval over patients; nan for fewer than 2 patients.
+        low: lower end of its 95 % interval over patients; nan for fewer than ``ENOUGH`` of them.
         high: its upper end.
         n: nodules with a gain.
         patients: they are of.
@@ -67,7 +67,7 @@ def mean_gain(gains: np.ndarray, nodules: Sequence[str], seed: int = 0) -> Gain:
 
     Example:
         >>> mean_gain(np.array([1.0, 3.0, math.nan]), ["a_0", "b_0", "b_1"])
-        Gain(mean=2.0, low=1.0, high=3.0, n=2, patients=2, n_failed=1)
+        Gain(mean=2.0, low=nan, high=nan, n=2, patients=2, n_failed=1)
     """
     known = np.flatnonzero(np.isfinite(gains)).tolist()
     values, patients = gains[known], [patient_of(nodules[i]) for i in known]
@@ -89,14 +89,14 @@ def patients_interval(
         seed: of the drawing.
 
     Returns:
-        low, high; nan for fewer than 2 patients.
+        low, high; nan for fewer than ``ENOUGH`` patients.
 
     Example:
-        >>> patients_interval(np.array([2.0, 2.0, 2.0]), ["a", "a", "b"])
-        (2.0, 2.0)
+        >>> patients_interval(np.full(6, 2.0), list("aabcde")), patients_interval(np.arange(6.0), list("aaabcd"))
+        ((2.0, 2.0), (nan, nan))
     """
     names, whose = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    if len(names) < 2:
+    if len(names) < ENOUGH:
         return NAN, NAN
     if values.min() == values.max():
         return float(values[0]), float(values[0])

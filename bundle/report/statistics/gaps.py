@@ -131,9 +131,9 @@ def turns(gains: Mapping[str, np.ndarray], nodules: Sequence[str], bins: Sequenc
         seed: of the bootstrap over patients.
 
     Example:
-        >>> gaps = np.array([2.0, 2.0, 4.0, 4.0])
-        >>> gains = {"a": np.array([0.0, 0.0, 0.0, 0.0]), "b": np.array([-1.0, -1.0, 1.0, 1.0])}
-        >>> [(t.first, t.second, t.gap_mm, t.clear) for t in turns(gains, ["p_0", "q_0", "p_0", "q_0"], gap_bins(gaps))]
+        >>> gaps, patients = np.repeat([2.0, 4.0], 5), list("pqrst") * 2
+        >>> gains = {"a": np.zeros(10), "b": np.repeat([-1.0, 1.0], 5)}
+        >>> [(t.first, t.second, t.gap_mm, t.clear) for t in turns(gains, patients, gap_bins(gaps))]
         [('a', 'b', 3.0, True)]
     """
     found = []

@@ -23,7 +23,7 @@ from bundle.report.statistics.agreement import (
     share_at_least,
 )
 from bundle.report.statistics.scores import chosen_nodules
-from bundle.report.statistics.tests import resampling_weights
+from bundle.report.statistics.tests import few_words, resampling_weights
 
 UNMARKED = "unmarked"
 """Features that neither the bin origin decides nor the number of voxels."""
@@ -37,16 +37,18 @@ class GroupAgreement:
         mean: of the concordances.
         shares: part of the features that has so much, by level.
         resampled: (R,) the first of these shares in each resample of the nodules, the same for all methods.
+        n: those that have a value of any feature.
     """
 
     mean: Estimate
     shares: dict[float, Estimate]
     resampled: np.ndarray
+    n: int
 
     def share_beyond(self, other: GroupAgreement) -> Estimate:
         """How much larger the first share is than another method's, of the same nodules."""
         once = np.array([self.shares[LEVELS[0]].value - other.shares[LEVELS[0]].value])
-        return _estimate(self.resampled - other.resampled, once)
+        return _estimate(self.resampled - other.resampled, once, min(self.n, other.n))
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def agreement_rows(results: StudyResults, min_slices: int = 0, seed: int = 0) ->
                 "n_failed": limits.n_failed,
                 "bin_origin_decides": int(feature in NUMBERED),
                 "counts_voxels": int(feature in COUNTING),
+                "reason": few_words(limits.n),
             }
 
 
@@ -148,16 +151,16 @@ def _agreement(measured: np.ndarray, true: np.ndarray, weights: np.ndarray) -> R
     pair = np.isfinite(measured) & np.isfinite(true)
     with np.errstate(invalid="ignore"):
         means = np.where(pair, true, 0).sum(axis=0) / pair.sum(axis=0)
-    groups = {}
+    groups, n = {}, int(pair.any(axis=1).sum())
     for name in ("all", *CLASSES, UNMARKED):
         at = group_indices(name)
         parts = {level: share_at_least(drawn[:, at], level) for level in LEVELS}
-        shares = {level: _estimate(part, share_at_least(once[:, at], level)) for level, part in parts.items()}
-        mean = _estimate(_mean(drawn[:, at]), _mean(once[:, at]))
-        groups[name] = GroupAgreement(mean, shares, parts[LEVELS[0]])
+        shares = {level: _estimate(part, share_at_least(once[:, at], level), n) for level, part in parts.items()}
+        mean = _estimate(_mean(drawn[:, at]), _mean(once[:, at]), n)
+        groups[name] = GroupAgreement(mean, shares, parts[LEVELS[0]], n)
     limits = [limits_of_agreement(column) for column in (np.where(pair, measured - true, np.nan)).T]
-    n = int(pair.any(axis=1).sum())
-    return RadiomicAgreement(estimates(drawn, once[0]), limits, means, groups, n, len(pair) - n)
+    concordance = estimates(drawn, once[0], pair.sum(axis=0))
+    return RadiomicAgreement(concordance, limits, means, groups, n, len(pair) - n)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -166,5 +169,5 @@ def _mean(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, 0).sum(axis=1) / known.sum(axis=1)
 
 
-def _estimate(drawn: np.ndarray, once: np.ndarray) -> Estimate:
-    return estimates(drawn[:, None], once)[0]
+def _estimate(drawn: np.ndarray, once: np.ndarray, n: int) -> Estimate:
+    return estimates(drawn[:, None], once, n)[0]

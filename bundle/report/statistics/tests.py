@@ -5,8 +5,8 @@ minus second, on the nodules where both values are finite; the others are *faile
 about: slices, region, threshold and metric. Where a test can't be made (one nodule, no spread, nothing finite) its
 numbers are nan and ``reason`` says why in words; nothing here raises for it.
 
-Tests are two-sided. Intervals are percentile bootstrap intervals of the mean, seeded. Holm's correction is made
-within a place, over all pairs of methods.
+Tests are two-sided. Intervals are percentile bootstrap intervals of the mean, seeded; of fewer than ``ENOUGH`` nodules
+there is none. Holm's correction is made within a place, over all pairs of methods.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from scipy import stats
 from bundle.errors import InputError
 
 NAN = float("nan")
+ENOUGH = 5
+"""Nodules, or patients where these are resampled, that an interval, or a rank of methods in a sweep, wants at least.
+
+Resamples of few are nearly all alike: of normal values, "95 %" of 3 holds 75 %, of 4 79 %, of 5 84 %, of 10 91 %.
+"""
+OVER_NODULES, OVER_PATIENTS = (
+    f"bootstrap 95 % interval over {units} ({ENOUGH} or more)" for units in ("nodules", "patients")
+)
+"""What a caption calls intervals."""
 _ROUNDING = 1e-7
 
 
@@ -119,14 +128,14 @@ def bootstrap_interval(
         seed: of the resampling; equal numbers of nodules are resampled equally.
 
     Returns:
-        low, high; nan for fewer than 2 values.
+        low, high; nan for fewer than ``ENOUGH`` values.
 
     Example:
-        >>> bootstrap_interval([2.0, 2.0, 2.0])
-        (2.0, 2.0)
+        >>> bootstrap_interval([2.0] * 5), bootstrap_interval([1.0, 2.0, 3.0])
+        ((2.0, 2.0), (nan, nan))
     """
     array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2:
+    if len(array) < ENOUGH:
         return NAN, NAN
     # about the mean, so that equal values have an interval of width 0, to the last digit
     centre = float(array.mean())
@@ -135,6 +144,16 @@ def bootstrap_interval(
         return float(array[0]), float(array[0])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return centre + float(low), centre + float(high)
+
+
+def few_words(n: int) -> str:
+    """Why so many nodules have no interval; "" where they have one.
+
+    Example:
+        >>> few_words(3), few_words(5)
+        ('no interval of fewer than 5 nodules', '')
+    """
+    return "" if n >= ENOUGH else f"no interval of fewer than {ENOUGH} nodules"
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

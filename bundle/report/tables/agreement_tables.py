@@ -31,6 +31,7 @@ from bundle.report.statistics.size_agreement import (
     size_pairs,
     sizes_by_place,
 )
+from bundle.report.statistics.tests import OVER_NODULES
 from bundle.report.tables.table import DASH, Table, signed
 from bundle.report.tidy import number_text, to_csv
 from bundle.store import ResultStore
@@ -78,8 +79,7 @@ def size_agreement_tables(results: StudyResults, seed: int = 0) -> list[Table]:
         return []
     caption = (
         f"Agreement of sizes with the truth's ({results.kind_words}; {results.protocol_words}): Lin's concordance with "
-        "its bootstrap 95 % interval over nodules, bias and limits of agreement (1.96 sd), of volume and mass in per "
-        "cent of the truth."
+        f"its {OVER_NODULES}, bias and limits of agreement (1.96 sd), of volume and mass in per cent of the truth."
     )
     columns = ("reference", "method", "size", "CCC", "bias", "limits", "n", "failed")
     table = _table("table_size_agreement", "Agreement of sizes", caption, columns, rows, records, heads=3)
@@ -141,8 +141,8 @@ def _overall(results: StudyResults, found: dict[tuple[str, str], RadiomicAgreeme
     caption = (
         f"Agreement of {len(FEATURES)} radiomic features with the truth's ({results.kind_words}; "
         f"{results.protocol_words}; {_settings(results, options)}): mean of Lin's concordance (CCC), and share of "
-        f"features that have so much, with bootstrap 95 % intervals over nodules; the first share minus that of "
-        f"{label(reference)}, paired; share of the "
+        f"features that have so much, with {OVER_NODULES}; the first share minus that of {label(reference)}, paired; "
+        f"share of the "
         f"{len(group_indices(UNMARKED))} features that neither the bin origin decides nor the number of voxels; bias "
         "and limits of agreement of two features, in per cent of the mean truth. Every feature is in agreement.csv."
     )

@@ -10,6 +10,7 @@ from bundle.inferers.registry import label
 from bundle.report.cohorts import NODULE, Cohort, CohortResults, counted
 from bundle.report.statistics.cohorts import CohortDifference, CohortGain, cohort_gain, compare_cohorts
 from bundle.report.statistics.gains import REGIONS, SHORT
+from bundle.report.statistics.tests import OVER_PATIENTS
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.scanner_tables import STRATA, UNKNOWN, scanner_strata
 from bundle.report.tables.statistics_tables import p_text, with_remarks
@@ -113,7 +114,7 @@ def _gains(results: CohortResults) -> Table:
     against, first_name = label(results.reference), results.first.name
     caption = (
         f"Gain over {against} in PSNR, dB, on {SLICES[results.options.slices]} of nodules{_least(results)} "
-        f"({results.kind_words}): mean over patients, each the mean of its nodules, with bootstrap 95 % interval; "
+        f"({results.kind_words}): mean of patients, each the mean of its nodules, with {OVER_PATIENTS}; "
         "difference with Welch's 95 % interval; p of Welch's t-test, corrected by Holm over all methods and cohorts of "
         "a region. Cohorts differ in gaps, noise and nodules, not in their scanners alone."
     )

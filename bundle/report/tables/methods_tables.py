@@ -18,6 +18,7 @@ from bundle.report.statistics.scores import (
     density_scores,
     shape_scores,
 )
+from bundle.report.statistics.tests import OVER_NODULES
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.table import DASH, Table, signed
 from bundle.report.tidy import number_text
@@ -55,7 +56,7 @@ def _brightness(results: StudyResults, options: ReportOptions) -> list[Table]:
     )
     first = (
         f"PSNR {caption}; shares of nodules for field / tumour / both at once. Mean over nodules; paired differences "
-        f"with bootstrap 95 % intervals. Baselines: {', '.join(label(name) for name in baselines) or 'none'}."
+        f"with {OVER_NODULES}. Baselines: {', '.join(label(name) for name in baselines) or 'none'}."
     )
     return [
         _psnr_table(scores, first, label(reference)),
@@ -129,7 +130,7 @@ def _masks(results: StudyResults, options: ReportOptions) -> list[Table]:
     caption = (
         f"Masks on {_counted(nodules, results, options.mask_min_slices)} ({results.kind_words}, "
         f"{results.protocol_words}): DSC and ARVE on the slices named, the Hausdorff distance (HD) on all. Mean over "
-        "nodules; paired differences with bootstrap 95 % intervals."
+        f"nodules; paired differences with {OVER_NODULES}."
     )
     all_columns = (*columns, *compared_columns, "seconds a nodule", "n", "failed")
     return [_table("methods_masks", caption, all_columns, rows, scores)]

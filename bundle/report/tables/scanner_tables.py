@@ -11,6 +11,7 @@ from bundle.report.options import ReportOptions
 from bundle.report.results import StudyResults
 from bundle.report.statistics.gains import REGIONS, Gain, gains_of, mean_gain
 from bundle.report.statistics.scores import chosen_nodules
+from bundle.report.statistics.tests import OVER_PATIENTS
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.table import DASH, Table, signed
 
@@ -100,8 +101,8 @@ def _table(results: StudyResults, options: ReportOptions, nodules: list[str], na
     caption = (
         f"Gain by {words} on {len(nodules)} of {len(results.nodules)} nodules"
         f"{f' of {options.min_slices} or more slices' if options.min_slices > 0 else ''} ({results.kind_words}, "
-        f"{results.protocol_words}), {SLICES[options.slices]}: mean of the paired differences, bootstrap 95 % interval "
-        "over patients. Strata differ in more than this: in their nodules, gaps and noise."
+        f"{results.protocol_words}), {SLICES[options.slices]}: mean of the paired differences, {OVER_PATIENTS}. "
+        "Strata differ in more than this: in their nodules, gaps and noise."
     )
     return Table(
         f"scanner_{name}",

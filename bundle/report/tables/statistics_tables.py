@@ -10,7 +10,7 @@ from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
 from bundle.report.results import TRUTH, StudyResults
 from bundle.report.statistics.comparison import Comparison, by_bins, compare_methods, sd_ratio_tests
-from bundle.report.statistics.tests import Test
+from bundle.report.statistics.tests import OVER_NODULES, Test
 from bundle.report.tables.main_columns import MAIN_COLUMNS, threshold_of
 from bundle.report.tables.paper import SD_RATIO_TESTS
 from bundle.report.tables.paper_tables import SLICES
@@ -92,7 +92,7 @@ def _pairs(results: StudyResults, comparisons: Sequence[Comparison], title: str)
     columns: tuple[str, ...] = ("metric", "methods", "mean difference", "95 % interval", "p (Holm)", "n", "failed")
     columns, rows = with_remarks(columns, rows)
     caption = (
-        f"{title}: paired differences over nodules ({results.kind_words}), bootstrap 95 % interval of the mean, "
+        f"{title}: mean paired differences ({results.kind_words}), {OVER_NODULES}, "
         "Wilcoxon's signed-rank test with Holm's correction over all pairs of methods. Every slice set, region and "
         "threshold is in statistics.csv."
     )

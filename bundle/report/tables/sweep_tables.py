@@ -12,6 +12,7 @@ from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
 from bundle.report.statistics.gains import REGIONS, Gain, mean_gain
 from bundle.report.statistics.gaps import gap_bins, share_better
+from bundle.report.statistics.tests import OVER_PATIENTS
 from bundle.report.sweep import POINT, SettingResults, SweepResults
 from bundle.report.tables.paper_tables import SLICES
 from bundle.report.tables.scanner_tables import count_texts, gain_text
@@ -96,8 +97,8 @@ def sweep_tables(results: SweepResults, options: ReportOptions) -> list[Table]:
     words = {setting.name: setting.words for setting in results.settings}
     most = max(sum(np.isfinite(setting.gaps)) for setting in results.settings)
     tail = (
-        f"({results.first.kind_words}), {SLICES[options.slices]}: mean difference in PSNR to {against}, bootstrap 95 % "
-        "interval over patients; share of nodules better in field and tumour at once."
+        f"({results.first.kind_words}), {SLICES[options.slices]}: mean difference in PSNR to {against}, "
+        f"{OVER_PATIENTS}; share of nodules better in field and tumour at once."
     )
     settings = _strata("sweep_settings", "setting", by_setting(results, options), words, f"By setting {tail}", against)
     tables = [settings]
