@@ -15,6 +15,7 @@ from bundle.errors import InputError
 from bundle.report.__main__ import main
 from bundle.report.figures import style
 from bundle.report.figures.gaps import figure_gains, figure_trade_off
+from bundle.report.figures.style import looks
 from bundle.report.options import ReportOptions
 from bundle.report.statistics.gaps import EDGES_MM, gap_bins, share_better, turns
 from bundle.report.sweep import SweepResults
@@ -34,9 +35,9 @@ def gain(method: str, stride: int, region: str) -> float:
     return sign * (0.5 - 0.1 * stride) * (1 if region == "global" else 2)
 
 
-def write_sweep(root, failed=(("n1", "siren", "stride_8"),), kind="phantom"):
+def write_sweep(root, failed=(("n1", "siren", "stride_8"),), kind="phantom", count=6):
     for name, (stride, average) in SETTINGS.items():
-        folder = write_study(root / name, 3, METHODS, [(n, m) for n, m, where in failed if where == name], kind)
+        folder = write_study(root / name, count, METHODS, [(n, m) for n, m, where in failed if where == name], kind)
         study = json.loads((folder / "study.json").read_text())
         study["decimate"] |= {"stride": stride, "average": average, "profile": "box"}
         (folder / "study.json").write_text(json.dumps(study))
@@ -46,7 +47,7 @@ def write_sweep(root, failed=(("n1", "siren", "stride_8"),), kind="phantom"):
                 "metric": "psnr",
                 "value": math.nan if (f"n{i}", m, name) in failed else 20 + i + gain(m, stride, region),
             }
-            for i in range(3)
+            for i in range(count)
             for m in METHODS
             for region in ("global", "tumour")
         ]
@@ -66,7 +67,7 @@ def test_gains_are_by_setting_and_by_gap(results):
     assert len(strata) == 8
     found = strata["stride_8", "siren"]
     assert (found.field.mean, found.tumour.mean) == (pytest.approx(0.3), pytest.approx(0.6))
-    assert (found.field.n, found.field.patients, found.field.n_failed, found.both) == (2, 2, 1, 1.0)
+    assert (found.field.n, found.field.patients, found.field.n_failed, found.both) == (5, 5, 1, 1.0)
     assert strata["stride_2", "linear"].gap_mm == 2
     gaps = {(one.where, one.method): one for one in by_gap(results, OPTIONS)}
     assert [where for where, method in gaps if method == "linear"] == ["1.5 to 2.5 mm", "2.5 to 3.5 mm", "6 to 8.5 mm"]
@@ -81,15 +82,32 @@ def test_the_order_turns_where_the_lines_cross(results):
         assert turn.gap_mm == pytest.approx(5.0)
         assert turn.clear
         assert turn.before.mean > 0 > turn.after.mean
-    assert found["linear", "siren"].after.n == 2
+    assert found["linear", "siren"].after.n == 5
     sentences = list(answers(results, OPTIONS))
-    assert "linear (1.5 to 3.5 mm: +0.20 to +0.30 dB, n = 3), then cubic (6 to 8.5 mm: 0.00 dB, n = 3)" in sentences[0]
+    assert "linear (1.5 to 3.5 mm: +0.20 to +0.30 dB, n = 6), then cubic (6 to 8.5 mm: 0.00 dB, n = 6)" in sentences[0]
 
 
 def test_a_bin_of_very_few_patients_is_no_ground_for_the_best(tmp_path):
-    root = write_sweep(tmp_path, failed=[(f"n{i}", m, "stride_8") for i in (1, 2) for m in METHODS])
-    assert all("6 to 8.5 mm" not in told and "bins of fewer than 3 patients left out: 1" in told
-               for told in answers(SweepResults(root), OPTIONS))  # fmt: skip
+    found = SweepResults(write_sweep(tmp_path / "a", [(f"n{i}", m, "stride_8") for i in (1, 2) for m in METHODS]))
+    assert all("6 to 8.5 mm" not in told and "bins of fewer than 5 patients left out: 1" in told
+               for told in answers(found, OPTIONS))  # fmt: skip
+    order = next(table for table in sweep_tables(found, OPTIONS) if table.name == "sweep_order")
+    assert [row[2:] for row in order.rows if row[1] == "6 to 8.5 mm"] == [("–", "4")] * 2
+    assert "none where there are fewer than 5 patients" in order.caption
+    drawn, caption, _ = figure_gains(found, OPTIONS)
+    assert "Hollow, and joined by no line: fewer than 5 patients." in caption
+    for place in drawn.axes[:3]:
+        line, hollow = (line for line in place.get_lines() if line.get_color() == looks(METHODS)["linear"].color)
+        assert np.isnan(line.get_ydata()).tolist() == [False, False, True]
+        assert np.isnan(hollow.get_ydata()).tolist() == [True, True, False]
+        assert (hollow.get_linestyle(), hollow.get_markerfacecolor()) == ("None", "none")
+    few = SweepResults(write_sweep(tmp_path / "b", count=3))
+    assert next(answers(few, OPTIONS)) == (
+        "No method is the best in the field of view: no bin of gaps has 5 patients or more."
+    )
+    points = [line for place in figure_trade_off(few, OPTIONS)[0].axes for line in place.get_lines()]
+    markers = {looks(METHODS)[method].marker for method in METHODS}
+    assert {line.get_markerfacecolor() for line in points if line.get_marker() in markers} == {"none"}
 
 
 @given(st.lists(st.floats(0.1, 30) | st.just(math.nan), min_size=1, max_size=40))
@@ -123,9 +141,9 @@ def test_shares_and_turns_equal_a_loop():
 
 
 def test_common_nodules_have_every_value_at_every_setting(results):
-    assert common_nodules(results, OPTIONS) == {"n0", "n2"}
+    assert common_nodules(results, OPTIONS) == {"n0", "n2", "n3", "n4", "n5"}
     table = next(t for t in sweep_tables(results, OPTIONS) if t.name == "sweep_common")
-    assert {row[table.columns.index("n")] for row in table.rows} == {"2"}
+    assert {row[table.columns.index("n")] for row in table.rows} == {"5"}
     assert {row[table.columns.index("failed")] for row in table.rows} == {"0"}
 
 
@@ -176,7 +194,7 @@ def test_one_command_makes_the_report_again(tmp_path, capsys, monkeypatch):
         assert {p.suffix for p in (root / "tables").glob(f"{name}.*")} == {".md", ".csv", ".tex"}
     with (root / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 3 * 3 * 2
+    assert len(rows) == 4 * 6 * 3 * 2
     for row in rows:
         expected = gain(row["method"], int(row["stride"]), row["region"])
         assert float(row["gain"]) == (

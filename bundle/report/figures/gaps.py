@@ -13,15 +13,16 @@ from matplotlib.ticker import MaxNLocator
 from bundle.inferers.registry import Look, label
 from bundle.report.figures.style import PAGE_WIDTH, figure, legend_below, legend_grid, looks
 from bundle.report.options import ReportOptions
-from bundle.report.statistics.gains import WHERE
+from bundle.report.statistics.gains import WHERE, Gain
 from bundle.report.statistics.gaps import gap_bins
+from bundle.report.statistics.tests import ENOUGH, OVER_PATIENTS
 from bundle.report.sweep import SettingResults, SweepResults
 from bundle.report.tables.paper import PAPER_NODULES, TABLE_1
-from bundle.report.tables.sweep_order import LEAST_PATIENTS
 from bundle.report.tables.sweep_tables import Stratum, by_gap, by_setting
 
 LEAST_DB = 0.2  # of the corner where both gains are above 0, if no method is there
 FAR_DB = 3.0  # a method worse than the reference by more would press all others into a corner
+HOLLOW = f"Hollow, and joined by no line: fewer than {ENOUGH} patients."
 PAPER_STRIDE = 5
 PAPER_REFERENCE = "cubic"
 COLUMNS = 3
@@ -36,8 +37,6 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
     strata = [one for one in by_gap(results, options) if one.field.n or one.tumour.n] if results.thin else []
     if not strata:
         return None
-    every, many = strata, [one for one in strata if max(one.field.patients, one.tumour.patients) >= LEAST_PATIENTS]
-    strata = many or every
     methods = [name for name in results.others(options) if any(one.method == name for one in strata)]
     styles, against = looks(results.methods), label(options.reference_in(results.first))
     with figure(PAGE_WIDTH, 5.4 + legend_grid([against, *map(label, methods)])[1]) as drawn:
@@ -46,8 +45,7 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
             mine, look = [one for one in strata if one.method == name], styles[name]
             for place, part in ((field, "field"), (tumour, "tumour")):
                 _gain_line(place, mine, part, look, label(name), _aside(number, len(methods)))
-            shares = [one for one in mine if math.isfinite(one.both)]
-            both.plot([one.gap_mm for one in shares], [100 * one.both for one in shares], **_line(look))
+            _marked_line(both, [(one.gap_mm, 100 * one.both, one.field) for one in mine], look)
         for place, words in zip((field, tumour), WHERE.values(), strict=True):
             place.axhline(0, color="#000000", linewidth=0.8, label=against)
             place.set_title(f"gain {words}", loc="left")
@@ -56,16 +54,15 @@ def figure_gains(results: SweepResults, options: ReportOptions) -> tuple[Figure,
             place.set_ylim(max(low, -FAR_DB), high)
         both.set(xlabel="gap, mm", ylabel="nodules, %", ylim=(-3, 103))
         both.set_title("better in field and tumour at once", loc="left")
-        _counts(count, results, every)
+        _counts(count, results, strata)
         for place in (field, tumour, both):
             place.set_xlim(count.get_xlim())
         legend_below(drawn, field, tumour)
-    few = f", where alone those of fewer than {LEAST_PATIENTS} patients are" if len(strata) < len(every) else ""
     caption = (
         f"Gain in PSNR over {against} against the gap between observed slices, stride times spacing of each nodule "
         f"({results.first.kind_words}). A point is the mean over the nodules in a bin of gaps, at their mean gap; the "
-        f"limits of bins are grey lines in the last panel{few}. Bars: bootstrap 95 % interval over patients, moved "
-        "aside by method so that they can be told apart. Numbers: points and patients of a bin."
+        f"limits of bins are grey lines in the last panel. {HOLLOW} Bars: {OVER_PATIENTS}, moved aside by method so "
+        "that they can be told apart. Numbers: points and patients of a bin."
     )
     return drawn, caption, _cut(strata, against)
 
@@ -86,15 +83,19 @@ def _gain_line(place: Axes, strata: Sequence[Stratum], part: str, look: Look, wo
     known = [(one.gap_mm + aside, getattr(one, part)) for one in strata if getattr(one, part).n]
     if not known:
         return
-    place.plot([x for x, _ in known], [gain.mean for _, gain in known], **_line(look), label=words)
+    _marked_line(place, [(x, gain.mean, gain) for x, gain in known], look, words)
     sure = [(x, gain) for x, gain in known if math.isfinite(gain.low)]
     place.vlines(
         [x for x, _ in sure], [g.low for _, g in sure], [g.high for _, g in sure], color=look.color, lw=0.8, alpha=0.6
     )
 
 
-def _line(look: Look) -> dict:
-    return {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
+def _marked_line(place: Axes, points: Sequence[tuple[float, float, Gain]], look: Look, words: str = "") -> None:
+    """A line through points, broken at those of few patients, which are hollow."""
+    x = [at for at, _, _ in points]
+    for enough, style in ((True, {"ls": look.linestyle, "label": words}), (False, {"ls": "", "mfc": "none"})):
+        y = [value if (of.patients >= ENOUGH) is enough else math.nan for _, value, of in points]
+        place.plot(x, y, color=look.color, marker=look.marker, **style)
 
 
 def _counts(place: Axes, results: SweepResults, strata: Sequence[Stratum]) -> None:
@@ -163,8 +164,8 @@ def figure_trade_off(results: SweepResults, options: ReportOptions) -> tuple[Fig
     )
     caption = (
         f"Gain in PSNR over {against} in the tumour against that in the field of view, a point a method, mean over "
-        f"nodules; bars: bootstrap 95 % interval over patients ({results.first.kind_words}). Shaded: better than "
-        f"{against} in both. {papers_words}"
+        f"nodules; bars: {OVER_PATIENTS} ({results.first.kind_words}). {HOLLOW} Shaded: better than {against} in both. "
+        f"{papers_words}"
     )
     return drawn, caption, _cut(strata, against)
 
@@ -183,7 +184,8 @@ def _trade_off(place: Axes, setting: SettingResults, strata: Sequence[Stratum], 
         if math.isfinite(x.low) and math.isfinite(y.low):
             place.plot([x.low, x.high], [y.mean] * 2, color=look.color, linewidth=0.8, alpha=0.5)
             place.plot([x.mean] * 2, [y.low, y.high], color=look.color, linewidth=0.8, alpha=0.5)
-        place.plot(x.mean, y.mean, ls="", marker=look.marker, color=look.color, ms=6, label=label(one.method))
+        face = look.color if min(x.patients, y.patients) >= ENOUGH else "none"
+        place.plot(x.mean, y.mean, ls="", marker=look.marker, color=look.color, mfc=face, ms=6, label=label(one.method))
     gap = np.nanmean(setting.gaps) if np.isfinite(setting.gaps).any() else math.nan
     n = max((one.field.n for one in strata), default=0)
     place.set_title(f"{setting.words}\n(mean gap {gap:.1f} mm, n = {n})", loc="left")

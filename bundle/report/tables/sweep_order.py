@@ -11,22 +11,22 @@ from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
 from bundle.report.statistics.gains import REGIONS, SHORT, WHERE, Gain
 from bundle.report.statistics.gaps import GapBin, Turn, binned, gap_bins, span_words, turns
+from bundle.report.statistics.tests import ENOUGH
 from bundle.report.sweep import SweepResults
 from bundle.report.tables.scanner_tables import gain_text
-from bundle.report.tables.table import Table, signed
+from bundle.report.tables.table import DASH, Table, signed
 
 MOST_TURNS = 60
-LEAST_PATIENTS = 3
 
 
 def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
-    """Which method has the best mean at which gaps, one sentence a region; bins of very few patients say nothing."""
+    """Which method has the best mean at which gaps, one sentence a region; bins of few patients say nothing."""
     against = label(options.reference_in(results.first))
     for region in REGIONS:
         runs: list[tuple[str, float, float, list[Gain]]] = []
         few = 0
         for place, order in ranked(results, options, region) if results.thin else []:
-            if not order or order[0][1].patients < LEAST_PATIENTS:
+            if not _enough(order):
                 few += 1
                 continue
             best, gain = order[0]
@@ -38,8 +38,15 @@ def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
             words = ", then ".join(
                 f"{label(name)} ({span_words(low, high)}{_span(gains)})" for name, low, high, gains in runs
             )
-            told = f"; bins of fewer than {LEAST_PATIENTS} patients left out: {few}" if few else ""
+            told = f"; bins of fewer than {ENOUGH} patients left out: {few}" if few else ""
             yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}{told}."
+        elif few:
+            yield f"No method is the best {WHERE[region]}: no bin of gaps has {ENOUGH} patients or more."
+
+
+def _enough(order: Sequence[tuple[str, Gain]]) -> bool:
+    """Whether a bin has methods and the patients to rank them by."""
+    return bool(order) and order[0][1].patients >= ENOUGH
 
 
 def _span(gains: Sequence[Gain]) -> str:
@@ -84,11 +91,12 @@ def order_table(results: SweepResults, options: ReportOptions) -> Table:
     rows: list[tuple[str, ...]] = []
     for region in REGIONS:
         for where, order in (one for one in ranked(results, options, region) if one[1]):
-            names = " > ".join(label(name) for name, _ in order)
+            names = " > ".join(label(name) for name, _ in order) if _enough(order) else DASH
             rows.append((SHORT[region], where.label, names, str(order[0][1].n)))
     caption = (
         f"The order of methods by mean gain in each bin of gaps ({results.first.kind_words}), the best first; those "
-        "with fewer nodules than others come last. Neighbours may differ by chance: see the intervals."
+        f"with fewer nodules than others come last; none where there are fewer than {ENOUGH} patients. Neighbours may "
+        "differ by chance: see the intervals."
     )
     fields = ("region", "gap", "order", "n")
     records = tuple(dict(zip(fields, row, strict=True)) for row in rows)
