@@ -38,12 +38,14 @@ class Option:
         kind: of value.
         meaning: one line.
         default: in words, where the config's is an expression or null.
+        of_monai: the configs in which MONAI itself reads it, where it is no entry.
     """
 
     name: str
     kind: Kind
     meaning: str
     default: str = ""
+    of_monai: tuple[str, ...] = ()
 
 
 _ALL = (
@@ -100,6 +102,13 @@ _ALL = (
     Option("job_directives", TEXTS, "further directives of the job script, such as `['--account=x']`"),
     Option("job_prologue", TEXTS, "lines of the job script before its workers start"),
     Option("shard", SHARE, "this process's share of the nodules; `multi_gpu_study.json` sets it", "all nodules"),
+    Option(
+        "tracking",
+        TEXT.or_none(),
+        "`mlflow`: log options and what was reached to `mlruns.db` in the output folder (extra `tracking`)",
+        "none",
+        of_monai=("study", "train", "fit_nodule"),
+    ),
     Option("report", FLAG, "write `report.html` at the end"),
     Option("max_slice_thickness", number(above=0, unit="mm"), "mm, inclusive: which scans of LIDC-IDRI are taken"),
     Option("min_malignancy", number(), "which nodules of LIDC-IDRI are taken: those rated higher than this"),
@@ -193,17 +202,18 @@ def options_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
         configs: content by name.
 
     Example:
-        >>> print(options_table({"study": {"stride": 5}, "train": {"stride": 5}}))
+        >>> print(options_table({"slurm": {"stride": 5}, "sweep": {"stride": 5}}))
         | option | default | meaning | in |
         |---|---|---|---|
-        | `--stride` | 5 | every how many slices one is observed | study, train |
+        | `--stride` | 5 | every how many slices one is observed | slurm, sweep |
     """
     lines = ["| option | default | meaning | in |", "|---|---|---|---|"]
     for option in OPTIONS.values():
         defaults: dict[str, list[str]] = {}
         for name, config in configs.items():
-            if option.name in config:
-                defaults.setdefault(default_of(option, config), []).append(name)
+            if option.name in config or name in option.of_monai:
+                default = default_of(option, config) if option.name in config else option.default
+                defaults.setdefault(default, []).append(name)
         among = [name for names in defaults.values() for name in names]
         told = [default if len(defaults) == 1 else f"{', '.join(of)}: {default}" for default, of in defaults.items()]
         if among:
