@@ -33,6 +33,7 @@ class SliceInferer(Inferer):
         reads_image: whether a mask method also reads ``observed.image``, where there is one.
         in_plane: whether a voxel depends on its neighbours in plane, so that a large volume that is worked through in
             tiles needs an overlap.
+        gives_error: whether a reconstruction says how far it may be off, as ``Reconstruction.error``.
         sample: whether what it gives is one of many possible, drawn by the seed: for measuring texture, so that it is
             not compared with the truth voxel by voxel.
         calibration: what makes the method's raw error an expected error, see :meth:`expected_error`. None: it is
@@ -48,6 +49,7 @@ class SliceInferer(Inferer):
     kind: Literal["image", "mask"] = "image"
     reads_image: bool = False
     in_plane: bool = False
+    gives_error: bool = False
     sample: bool = False
     calibration: Calibration | None = None
     on_progress: Progress | None = None

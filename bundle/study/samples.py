@@ -27,6 +27,7 @@ from bundle.inferers.dense.auto import AUTO
 from bundle.inferers.dense.grid import checked_thickness
 from bundle.inferers.learned.sample import NOTE, sampled
 from bundle.inferers.masks.sphere import SphereDistanceInferer
+from bundle.inferers.registry import METHODS
 from bundle.metrics.radiomics.evaluator import RadiomicsEvaluator
 from bundle.metrics.rows import Row
 from bundle.metrics.sizes import segment, volume_mm3
@@ -56,9 +57,11 @@ class Samples:
         slice_profile: how a slice weighs its thickness.
         radiomics: measures features of each nodule in each sample, and of the dense volume, within the mask that
             `sphere_distance` makes of the one drawn: ``<name>_samples_radiomics.csv``; None: not.
+        method: that makes the dense volumes.
+        methods: what makes each method, by name; None: the bundle's.
 
     Raises:
-        InputError: features are asked for, and no samples.
+        InputError: features are asked for, and no samples; samples of a method of the bundle that expects no error.
 
     Example:
         >>> # Samples(8).write(Path("out"), "scan_dense_prior", record, image)
@@ -71,9 +74,16 @@ class Samples:
         thickness_mm: float | None = None,
         slice_profile: str = "trapezoid",
         radiomics: RadiomicsEvaluator | None = None,
+        method: str = AUTO,
+        methods: Mapping[str, Any] | None = None,
     ) -> None:
         if radiomics is not None and not count:
             raise InputError("--radiomics true measures samples here, and none are drawn: give --sample, and a --mask")
+        if count and method in METHODS:
+            make = METHODS[method].make
+            given = (methods or {}).get(method, make)
+            if getattr(given, "func", given) is make and not make.gives_error:
+                raise _no_error(count, method)
         self.radiomics = radiomics
         self.count, self.seed = count, seed
         self.thickness_mm, self.slice_profile = thickness_mm, slice_profile
@@ -121,10 +131,7 @@ class Samples:
             if record["options"]["method"] == AUTO:
                 log.warning("%s has no samples: %s, which was chosen for it, expects no error", name, record["method"])
                 return
-            raise InputError(
-                f"--sample {self.count} draws by the error that a method expects, and {record['method']} gives none: "
-                "give --method prior"
-            )
+            raise _no_error(self.count, record["method"])
         dense, error = read_image(folder / output), read_image(folder / unsure).voxels
         spacing = np.linalg.norm(dense.affine[:3, :3], axis=0)
         observed = self._observed(image, spacing, dense.voxels.shape[2])
@@ -169,6 +176,12 @@ class Samples:
 
 
 def _path(folder: Path, name: str) -> Path:
+def _no_error(count: int, method: str) -> InputError:
+    return InputError(
+        f"--sample {count} draws by the error that a method expects, and {method} gives none: give --method prior"
+    )
+
+
     return folder / f"{name}_samples.json"
 
 

@@ -36,6 +36,7 @@ def test_noise_in_the_unobserved_slices_changes_nothing(method, axis):
         case = prepare(item_of(image, label), crop, decimate)
         made, _ = reconstruct(case, parser.get_parsed_content("inferers")[method](), seed=3)
         results.append(made)
+    assert (results[0].error is not None) is METHODS[method].make.gives_error
     for name in ("image", "mask", "error"):
         one, other = (getattr(made, name) for made in results)
         assert (one is None) is (other is None)

@@ -119,12 +119,18 @@ def test_features_want_a_nodule_and_samples(scan, tmp_path):
     assert "none is drawn: give --mask" in mistake_in(run_config, tmp_path / "b", **wanted, sample=1)
 
 
-def test_a_method_that_expects_no_error_is_told(scan, tmp_path):
-    words = mistake_in(run_config, tmp_path / "out", image=scan[0], method="linear", sample=2, preview=False)
+def test_a_method_that_expects_no_error_is_told_before_it_works(scan, tmp_path):
+    wanted = {"image": scan[0], "method": "linear", "sample": 2, "preview": False}
+    words = mistake_in(run_config, tmp_path / "out", **wanted)
     assert "--sample 2 draws by the error that a method expects, and linear gives none: give --method prior" in words
 
 
 def test_a_study_measures_texture_and_sizes_of_a_sample_and_compares_it_with_nothing(tmp_path):
+    assert not (tmp_path / "out").exists()
+    # of one that is not the bundle's it shows when it has worked
+    other = {"inferers#linear": {"_target_": "bundle.inferers.CubicInferer", "_mode_": "callable"}}
+    assert "and linear gives none" in mistake_in(run_config, tmp_path / "out", **wanted, **other)
+    assert list((tmp_path / "out").glob("scan_dense_linear*.nii.gz"))
     write_nodule(tmp_path / "in", "n0", *small_nodule((40, 36, 15)))
     texts = []
     for folder, seed in (("out", 0), ("again", 0), ("other", 1)):

@@ -116,6 +116,8 @@ class MillimetreSirenInferer(FittedInferer):
         (8, 8, 11)
     """
 
+    gives_error = True
+
     def __init__(
         self, ensemble: EnsembleOptions = SIREN_MM, device: str | None = None, raw_error: RawError = RAW_ERROR
     ) -> None:

@@ -34,6 +34,8 @@ class MixedImplicitInferer(FittedInferer):
         (8, 8, 11)
     """
 
+    gives_error = True
+
     def __init__(
         self,
         siren_mm: Callable[[], SliceInferer] | SliceInferer,

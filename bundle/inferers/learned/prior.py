@@ -111,6 +111,7 @@ class PriorInferer(SliceInferer):
     """
 
     in_plane = True
+    gives_error = True
 
     def __init__(
         self,
