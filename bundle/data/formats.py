@@ -164,13 +164,14 @@ def _check_size(path: Path, head: str, needed: float) -> None:
         )
 
 
-def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str = "") -> None:
     """Write voxels as they are, whole or not at all, in the format that the name says.
 
     Args:
         path: ends in one of ``SUFFIXES``; of ``.mhd`` and ``.nhdr`` the voxels lie in a second file.
         data: (X, Y, Z), of the number format that is to be stored.
         affine: (4, 4) voxel to RAS mm.
+        description: of the content, for the header.
 
     Raises:
         OutputError: the disk is full, or the folder can't be written.
@@ -179,7 +180,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
         >>> write_image(Path("mask.nrrd"), np.zeros((4, 4, 4), np.uint8), np.eye(4))  # doctest: +SKIP
     """
     if suffix_of(path) in NIFTI:
-        write_nifti(path, (data[..., z] for z in range(data.shape[2])), data.shape, data.dtype, affine)
+        write_nifti(path, (data[..., z] for z in range(data.shape[2])), data.shape, data.dtype, affine, description)
         return
     import SimpleITK as sitk  # noqa: N813
 
@@ -189,6 +190,8 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     made.SetSpacing(steps.tolist())
     made.SetDirection((lps[:3, :3] / steps).ravel().tolist())
     made.SetOrigin(lps[:3, 3].tolist())
+    if description:
+        made.SetMetaData("description", description)
     if path.suffix.lower() in (".mhd", ".nhdr"):
         _write_pair(path, lambda temporary: _write_by_itk(made, temporary))
     else:
@@ -196,7 +199,12 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
 
 
 def write_nifti(
-    path: Path, slices: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray
+    path: Path,
+    slices: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    affine: np.ndarray,
+    description: str = "",
 ) -> None:
     """Write a NIfTI file slice by slice, so that a volume in another number format has no second copy.
 
@@ -206,6 +214,7 @@ def write_nifti(
         shape: (X, Y, Z).
         dtype: number format that is stored.
         affine: (4, 4) voxel to RAS mm.
+        description: of the content, of which the header takes 80 bytes.
 
     Raises:
         OutputError: the disk is full, or the folder can't be written.
@@ -216,6 +225,7 @@ def write_nifti(
     image: Any = nib.Nifti1Image(np.zeros((1, 1, 1), dtype), affine)
     image.header.set_data_shape(shape)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:80]
     image.header.set_slope_inter(1, 0)
     image.header.set_sform(affine, code="scanner")
     image.header.set_qform(affine, code="scanner")

@@ -67,14 +67,16 @@ class SaveVolumed(SaveImaged):
             voxels, expected = volume[0].numpy(), volume.meta.get("expected_error")
             if volume.meta.get("content") == "mask":
                 voxels = voxels.astype(np.uint8 if voxels.max(initial=0) < 256 else np.uint16)
-            self._save(name, voxels, volume)
+            self._save(name, voxels, volume, description=str(volume.meta.get("sample") or ""))
             if expected is not None:
                 self._save(f"{name}_uncertainty", np.asarray(expected), volume, whole=False)
         return out
 
-    def _save(self, name: str, voxels: np.ndarray, volume: MetaTensor, whole: bool = True) -> None:
+    def _save(
+        self, name: str, voxels: np.ndarray, volume: MetaTensor, whole: bool = True, description: str = ""
+    ) -> None:
         path = self.folder / f"{name}{self.suffix}"
-        save_volume(path, voxels, np.asarray(volume.affine, dtype=float).reshape(4, 4), whole)
+        save_volume(path, voxels, np.asarray(volume.affine, dtype=float).reshape(4, 4), whole, description)
         log.info("saved %s", path)
 
 
@@ -94,7 +96,9 @@ def checked_format(ending: str) -> str:
     return suffix
 
 
-def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole: bool = True) -> None:
+def save_volume(
+    path: str | Path, volume: np.ndarray, affine: np.ndarray, whole: bool = True, description: str = ""
+) -> None:
     """Save a volume whole or not at all: masks as uint8, labels as they are, HU rounded to int16 or as float32.
 
     Args:
@@ -102,6 +106,7 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
         volume: (X, Y, Z), bool, unsigned whole numbers (labels), or HU.
         affine: (4, 4) voxel to RAS mm.
         whole: whether HU are rounded to whole numbers.
+        description: of the content, for the file's header.
 
     Raises:
         InputError: ``whole``, and voxels are nan.
@@ -118,12 +123,12 @@ def save_volume(path: str | Path, volume: np.ndarray, affine: np.ndarray, whole:
     else:
         slices = _whole_slices(volume, path)
         if suffix_of(path) in NIFTI:
-            write_nifti(Path(path), slices, volume.shape, np.dtype(np.int16), affine)
+            write_nifti(Path(path), slices, volume.shape, np.dtype(np.int16), affine, description)
             return
         data = np.empty(volume.shape, dtype=np.int16)
         for z, plane in enumerate(slices):
             data[..., z] = plane
-    write_image(Path(path), data, affine)
+    write_image(Path(path), data, affine, description)
 
 
 def _whole_slices(volume: np.ndarray, path: str | Path, count: int = 16) -> Iterator[np.ndarray]:

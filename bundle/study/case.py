@@ -23,6 +23,7 @@ from bundle.errors import InputError
 from bundle.files import save_torch
 from bundle.inferers import ObservedSlices, Reconstruction, SliceInferer, StoredInferer
 from bundle.inferers.calibration.intervals import check_errors
+from bundle.inferers.learned.sample import NOTE
 from bundle.metrics import SizeEvaluator, Truth
 from bundle.metrics.size_evaluator import SUM_OF_AREAS
 from bundle.store import mask_name
@@ -217,7 +218,8 @@ def save_reconstruction(folder: Path, case: Case, result: Reconstruction, masks:
         masks: threshold in HU to (X, Y, Z) bool.
     """
     if result.image is not None:
-        save_volume(folder / "image.nii.gz", to_hu(result.image), case.affine)
+        told = NOTE if NOTE in result.notes else ""
+        save_volume(folder / "image.nii.gz", to_hu(result.image), case.affine, description=told)
     if result.mask is not None:
         save_volume(folder / "mask.nii.gz", case.valued(result.mask), case.affine)
     if result.error is not None:

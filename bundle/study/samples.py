@@ -145,7 +145,8 @@ class Samples:
             made = sampled(dense.voxels.astype(np.float32), error, observed, seed)
             made = agree_with_observed(made, observed, None)
             path = folder / output.replace(name, f"{name}_sample{k}", 1)
-            save_volume(path, made, dense.affine)
+            told = f"sample {k} of {self.count} of {record['method']}, not a measurement"
+            save_volume(path, made, dense.affine, description=told)
             files[path.name] = file_digest(path)
             for part, (box, mask) in nodules.items():
                 nodule = segment(made[box], mask, spacing.tolist(), THRESHOLD_HU, MARGIN_MM)
@@ -175,13 +176,13 @@ class Samples:
         )  # fmt: skip
 
 
-def _path(folder: Path, name: str) -> Path:
 def _no_error(count: int, method: str) -> InputError:
     return InputError(
         f"--sample {count} draws by the error that a method expects, and {method} gives none: give --method prior"
     )
 
 
+def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}_samples.json"
 
 

@@ -23,12 +23,13 @@ AFFINE[:3, :3], AFFINE[:3, 3] = TURN * [0.7, 0.8, 2.5], (10, -20, 30)
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8])
 def test_written_images_are_read_by_itk_and_by_us(tmp_path: Path, suffix: str, dtype):
     path = tmp_path / f"image{suffix}"
-    write_image(path, HU.astype(dtype), AFFINE)
+    write_image(path, HU.astype(dtype), AFFINE, "what it is")
     voxels, affine, notes = read_image(path)
     np.testing.assert_array_equal(voxels, HU.astype(dtype))
     np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
     assert notes == []
     image = sitk.ReadImage(str(path))
+    assert image.GetMetaData("descrip" if ".nii" in suffix else "description") == "what it is"
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, HU.astype(dtype))
     for voxel in ((0, 0, 0), (3, 4, 5)):
         lps = image.TransformIndexToPhysicalPoint(voxel)

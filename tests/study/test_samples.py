@@ -41,6 +41,9 @@ def test_samples_lie_beside_the_result_and_a_stopped_run_goes_on_with_the_same(s
     assert told["note"] == NOTE
     (volume,) = told["volumes"].values()
     assert len(set(volume["mm3"])) > 1
+    header = nib.load(out / "scan_dense_prior_sample2.nii.gz").header
+    assert bytes(header["descrip"]).rstrip(b"\0") == b"sample 2 of 3 of prior, not a measurement"
+    assert not bytes(nib.load(out / "scan_dense_prior.nii.gz").header["descrip"]).strip(b"\0")
     assert volume["interval_90"] is None  # of three
     assert told["measured"].startswith("above -400 HU in the mask and 3 mm around it")
     assert f"Beside it 3 samples, each {NOTE}." in (out / "scan_dense_prior_preview.html").read_text()
@@ -123,14 +126,14 @@ def test_a_method_that_expects_no_error_is_told_before_it_works(scan, tmp_path):
     wanted = {"image": scan[0], "method": "linear", "sample": 2, "preview": False}
     words = mistake_in(run_config, tmp_path / "out", **wanted)
     assert "--sample 2 draws by the error that a method expects, and linear gives none: give --method prior" in words
-
-
-def test_a_study_measures_texture_and_sizes_of_a_sample_and_compares_it_with_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
     # of one that is not the bundle's it shows when it has worked
     other = {"inferers#linear": {"_target_": "bundle.inferers.CubicInferer", "_mode_": "callable"}}
     assert "and linear gives none" in mistake_in(run_config, tmp_path / "out", **wanted, **other)
     assert list((tmp_path / "out").glob("scan_dense_linear*.nii.gz"))
+
+
+def test_a_study_measures_texture_and_sizes_of_a_sample_and_compares_it_with_nothing(tmp_path):
     write_nodule(tmp_path / "in", "n0", *small_nodule((40, 36, 15)))
     texts = []
     for folder, seed in (("out", 0), ("again", 0), ("other", 1)):
@@ -142,7 +145,9 @@ def test_a_study_measures_texture_and_sizes_of_a_sample_and_compares_it_with_not
     assert "prior_sample" not in metrics
     assert all("prior_sample" in text for text in measured)
     assert measured[0] != other[0]  # another sample
-    assert NOTE in (tmp_path / "out" / "nodules" / "n0" / "prior_sample" / "result.json").read_text()
+    folder = tmp_path / "out" / "nodules" / "n0" / "prior_sample"
+    assert NOTE in (folder / "result.json").read_text()
+    assert NOTE.encode() in bytes(nib.load(folder / "image.nii.gz").header["descrip"])
     # nor where it is measured once more, as every method that is stored
     make_evaluation(tmp_path / "in", tmp_path / "out", tmp_path / "evaluated", margin_mm=None).run()
     assert "prior_sample" not in (tmp_path / "evaluated" / "metrics.csv").read_text()
@@ -157,5 +162,6 @@ def test_a_dense_sample_is_marked_in_its_record_preview_and_dicom(scan, tmp_path
     assert NOTE in record["notes"]
     assert NOTE in (tmp_path / "out" / "scan_dense_prior_sample_preview.html").read_text()
     assert not list((tmp_path / "out").glob("*uncertainty*"))
+    assert NOTE.encode() in bytes(nib.load(tmp_path / "out" / "scan_dense_prior_sample.nii.gz").header["descrip"])
     header = dcmread(next((tmp_path / "d").glob("*.dcm")))
     assert f"It is {NOTE}." in header.DerivationDescription
