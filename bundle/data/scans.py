@@ -20,7 +20,7 @@ from bundle.errors import InputError
 from bundle.progress import counted
 
 # how this program names its own results, which are no scans to work on
-_RESULT = re.compile(r"_dense_[a-z_]+(-[0-9a-f]{8})?$")
+_RESULT = re.compile(r"_dense_[a-z_]+(-[0-9a-f]{8})?(_uncertainty|_sample\d+)?$")
 # folders of unpacked archives, which live as long as the program
 _unpacked: list[tempfile.TemporaryDirectory[str]] = []
 
@@ -87,11 +87,12 @@ def find_scans(
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is named as this program names a dense volume or its uncertainty.
+    """Whether a file is named as this program names a dense volume, its uncertainty or its samples.
 
     Example:
-        >>> is_result(Path("scan_dense_pchip.nii.gz")), is_result(Path("scan.nii.gz"))
-        (True, False)
+        >>> names = "scan_dense_pchip.nii.gz", "scan_dense_prior-01234567_sample1.nii.gz", "scan.nii.gz"
+        >>> [is_result(Path(name)) for name in names]
+        [True, True, False]
     """
     return bool(_RESULT.search(stem_of(path)))
 
