@@ -59,6 +59,8 @@ class StudyResults:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        if not (self.root / "metrics.csv").is_file():
+            raise InputError(f"{self.root} has no metrics.csv: expected the output folder of a study that ran")
         self.problems: list[str] = []
         self.rows = read_rows(self.root / "metrics.csv")
         self.texture = self._tidy("texture.csv", "Table 2 (texture)", expected=True)

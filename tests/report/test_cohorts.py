@@ -151,7 +151,7 @@ def test_what_can_not_be_laid_side_by_side_is_refused_in_a_sentence(tmp_path):
         ([a, a], tmp_path / "to", "expected the output folders of two different studies"),
         ([a, tmp_path / "sweep"], tmp_path / "to", "is a sweep: give the folder of one of its settings"),
         ([a, alone], tmp_path / "to", "no method of brightness in common beside cubic"),
-        ([a, tmp_path / "none"], tmp_path / "to", "metrics.csv"),
+        ([a, tmp_path / "none"], tmp_path / "to", f"{tmp_path / 'none'} has no metrics.csv: expected"),
         ([a, alone], None, "name it by --to FOLDER"),
         ([a, alone], alone, "holds a study of its own"),
     ):
