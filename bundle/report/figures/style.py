@@ -27,7 +27,7 @@ PAGE_WIDTH = 180 / 25.4
 LUNG_WINDOW = (-1350.0, 150.0)  # width 1500, level -600 HU
 HEAT = "inferno"  # colours of absolute errors, dark to light
 LEGEND_WIDTH = 30  # characters of a line
-TICK_WIDTH = 22  # of a name beside an axis
+TICK_WIDTH = 26  # of a name beside an axis: those of the bundle are whole
 PRINT_DPI = 300
 SCREEN_DPI = 150
 
@@ -98,7 +98,7 @@ def tick_label(name: str) -> str:
 
     Example:
         >>> tick_label("pchip"), tick_label("a_method_with_a_rather_long_name")
-        ('PCHIP', 'a method with a rathe…')
+        ('PCHIP', 'a method with a rather lo…')
     """
     words = label(name)
     return words if len(words) <= TICK_WIDTH else f"{words[: TICK_WIDTH - 1]}…"
