@@ -209,14 +209,14 @@ class Sweep:
         say(*doubt_lines(every[0], ["truth"]))
         record = {"command": command_line(sys.argv), "settings": names}
         ResultStore(root).write_json(SWEEP_FILE, record)
-        if not any(anything(ordered, methods) for ordered in every):
-            first = works[0].store.root / "failures.csv"
-            raise InputError(f"nothing could be reconstructed at any setting: see {first} for the reasons")
         results, options = SweepResults(root), self.study.report_options
         say(*answers(results, options))
         say(write_report(root, options, self.study.report, partial(write_sweep_tables, results, options)))
         ordered = [one for ordered in every for one in ordered]
         say(last_line(ordered, len(methods), time.perf_counter() - start, root, len(works)))
+        if not anything(ordered, methods):
+            first = works[0].store.root / "failures.csv"
+            raise InputError(f"nothing could be reconstructed at any setting: see {first} for the reasons")
 
     def _outcomes(
         self, works: Sequence[NoduleWork], shard: Shard, costs: Sequence[Mapping[int, float]]

@@ -87,8 +87,16 @@ def test_a_nodule_with_too_few_slices_for_a_stride_is_counted_and_shown(tmp_path
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "short: only 1 observed slice" in page
     assert "By setting, nodules with a value of every method at every setting alone, 1 of 2" in page
-    with pytest.raises(InputError, match="nothing could be reconstructed at any setting"):
-        make_sweep(tmp_path / "nodules", tmp_path / "none", ["linear"], strides=[40]).run()
+
+
+def test_a_sweep_of_strides_beyond_every_nodule_leaves_a_report_of_its_failures(nodule_folder, tmp_path):
+    with pytest.raises(InputError, match="nothing could be reconstructed at any setting: see "):
+        make_sweep(nodule_folder(2), tmp_path / "out", ["linear", "cubic"], strides=[40, 50], report=True).run()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "2 nodules, 2 methods, 2 settings: 1 slice in 40; 1 slice in 50. 8 failed reconstructions." in page
+    assert "n0: only 1 observed slice" in page
+    with (tmp_path / "out" / "sweep.csv").open(newline="") as file:
+        assert {row["gain"] for row in csv.DictReader(file)} == {"nan"}
 
 
 def test_a_folder_has_one_sweep_and_no_study_beside_it(nodule_folder, tmp_path):
