@@ -134,6 +134,8 @@ def test_the_profile_is_an_option(tmp_path):
         ({"image": "THICK", "method": "morphological"}, "there is none: give one by --mask"),
         ({"image": "THICK", "dicom_output": "FULL"}, "holds files already"),
         ({"image": "THICK", "positions": [1, 2]}, "must be 6 ascending numbers"),
+        ({"image": "THICK", "inferer#tile": "nix"}, "--tile is 'nix', expected a whole number, 1 or more"),
+        ({"image": "THICK", "inferer#overlap": -1}, "--overlap is -1, expected a whole number, 0 or more"),
     ],
 )
 def test_a_mistake_ends_with_one_sentence(tmp_path, caplog, options, sentence):

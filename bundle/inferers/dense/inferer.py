@@ -39,6 +39,7 @@ from bundle.inferers.interpolation.splines import PchipInferer
 from bundle.inferers.learned.sample import NOTE, SampleInferer
 from bundle.inferers.masks.parts import carry_parts
 from bundle.inferers.names import chosen_names
+from bundle.options.kinds import whole
 from bundle.profile import checked_profile
 from bundle.progress import Progress, ProgressBars
 from bundle.slices import ObservedSlices, Reconstruction, observed_index
@@ -105,8 +106,8 @@ class DenseInferer(Inferer):
         self.method = method
         self.slice_spacing = slice_spacing
         self.seed = seed
-        self.tile = tile
-        self.overlap = overlap
+        self.tile = whole(1).value("tile", tile)
+        self.overlap = whole(0).value("overlap", overlap)
         self.keep_observed = keep_observed
         self.from_network = from_network
         self.progress = progress
@@ -129,9 +130,8 @@ class DenseInferer(Inferer):
         Returns:
             (B, 1, X, Y, Z) MetaTensor, float32 HU (int16: see ``rounded``), or labels from a mask method: the first
             slice where the input's first is, the last not beyond its last. ``meta["content"]`` is ``"hu"`` or
-            ``"mask"``;
-            ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives it;
-            ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
+            ``"mask"``; ``meta["expected_error"]`` (X, Y, Z) the expected absolute error in HU, of a method that gives
+            it; ``meta["notes"]`` the input's notes and the method's; ``meta["nodules"]``, JSON, the sizes of a mask's
             parts.
 
         Raises:
