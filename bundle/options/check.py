@@ -52,6 +52,29 @@ def check_options() -> dict[str, Any]:
     return _ended_well(parser, _settle, parser, typed)
 
 
+def check_base(overlay: str, base: str = "study.json", part: str = "study") -> None:
+    """Refuse an overlay, a config that changes another one, where it was given alone; it asks in its ``+initialize``.
+
+    Args:
+        overlay: file name of the overlay.
+        base: of the config that it changes, or of one of several.
+        part: an entry that all of these have.
+
+    Raises:
+        InputError: says how both are given; under ``python -m monai.bundle`` it ends the program.
+    """
+
+    def check() -> None:
+        if part not in parser:
+            raise InputError(
+                f"configs/{overlay} changes another config and is none by itself: give both, as in --config_file "
+                f"\"['configs/{base}','configs/{overlay}']\""
+            )
+
+    parser = _parsers_at_work()[0]
+    exit_on_mistake(check) if is_monai_bundle() else check()
+
+
 def config_content() -> dict[str, Any]:
     """The config that is being read, its options settled: what another process makes the same parts of."""
     parser = _parsers_at_work()[0]

@@ -7,6 +7,7 @@ import pytest
 from helpers.nodules import ROOT
 from monai.bundle import ConfigParser
 
+from bundle.errors import mistake_behind
 from bundle.options.check import PARTS, READ_BY_MONAI, check_names, is_run
 from bundle.options.table import OPTIONS, options_table
 
@@ -43,6 +44,20 @@ def test_every_option_is_read_and_every_default_is_of_its_kind(names):
         own -= {"dataset_dir", "output_dir"}  # which MONAI wants in a train.json, and its tracking reads
     check_names(parser.get(), own)
     assert parser.get_parsed_content("checked").keys() >= own
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_alone_says_what_it_changes(name):
+    parser = ConfigParser()
+    with pytest.warns(UserWarning, match="copying instead"):
+        parser.read_config(ROOT / "configs" / f"{name}.json")
+    with pytest.raises(Exception) as fault:  # noqa: PT011 (MONAI wraps what an expression raises)
+        parser.get_parsed_content("initialize")
+    told = str(mistake_behind(fault.value))
+    assert told == (
+        f"configs/{name}.json changes another config and is none by itself: give both, as in --config_file "
+        f"\"['configs/study.json','configs/{name}.json']\""
+    )
 
 
 def test_the_page_of_options_has_the_table():
