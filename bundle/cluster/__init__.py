@@ -1,9 +1,14 @@
 """Machines that work on many independent pieces."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bundle.cluster.base import Cluster, Cost, Death, Portable, Work
-from bundle.cluster.dask_cluster import GPU, DaskCluster
-from bundle.cluster.job_queue import JobQueueCluster
 from bundle.cluster.processes import LocalProcesses, leave_unguarded_import
+
+if TYPE_CHECKING:
+    from bundle.cluster.dask_cluster import DaskCluster
+    from bundle.cluster.job_queue import JobQueueCluster
 
 __all__ = [
     "Cluster",
@@ -17,6 +22,15 @@ __all__ = [
     "leave_unguarded_import",
     "open_machines",
 ]
+
+# loaded when first asked for, as Dask takes its time
+_LATER = {"DaskCluster": "dask_cluster", "JobQueueCluster": "job_queue"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 def open_machines(
@@ -41,5 +55,7 @@ def open_machines(
     """
     if cluster is None:
         return LocalProcesses(workers, device)
+    from bundle.cluster.dask_cluster import GPU, DaskCluster
+
     on_gpu = str(device).startswith("cuda")
     return DaskCluster(cluster, shared_folder, worker_resource or (GPU if on_gpu else None))

