@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from helpers.nodules import ROOT
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 from ignite.metrics import Loss
@@ -78,12 +79,12 @@ def make_training(folder, epochs=6, width=8, patience=None, rate=1e-2, worse=Fal
     return trainer
 
 
-def killed_training(folder, iteration, event=Events.ITERATION_COMPLETED):
+def killed_training(folder, iteration, event=Events.ITERATION_COMPLETED, **options):
     """Train in another process that is killed by a signal after an iteration of the whole training."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
-        trainer = make_training(folder)
+        trainer = make_training(folder, **options)
 
         @trainer.on(event)
         def die(engine):
@@ -124,6 +125,18 @@ def test_a_training_killed_between_validation_and_checkpoint(whole, tmp_path):
     assert killed_training(tmp_path, 2 * STEPS, Events.EPOCH_COMPLETED) == -signal.SIGKILL
     make_training(tmp_path).run()
     assert left(tmp_path) == whole
+
+
+def test_an_epoch_is_the_most_that_is_lost_however_rare_the_validations(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert killed_training(killed, 2 * STEPS + 1, interval=4) == -signal.SIGKILL
+    again = make_training(killed, interval=4)
+    again.run()
+    assert min(again.data_loader.dataset.asked) == 2 * STEPS * BATCH
+    make_training(whole, interval=4).run()
+    assert left(killed) == left(whole)
+    saver = json.loads((ROOT / "configs" / "train.json").read_text())["train"]["checkpoints"]
+    assert "save_interval" not in saver  # the default is every epoch
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text"])
