@@ -92,6 +92,8 @@ def test_methods_are_told_apart_in_figures():
     found = looks([*METHODS, "truth", "mine", "yours"])
     assert len({(look.color, str(look.linestyle), look.marker) for look in found.values()}) == len(found)
     assert len({(str(look.linestyle), look.marker) for look in found.values()}) == len(found)  # in grey
+    points = {(method.look.color, method.look.marker) for method in METHODS.values()}
+    assert len(points) == len(METHODS)  # where no line joins them
     assert len({label(name) for name in METHODS}) == len(METHODS)
 
 
