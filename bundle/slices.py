@@ -125,6 +125,12 @@ class ObservedSlices:
             raise InputError(f"the thickness of the observed slices is {self.thickness_mm} mm, expected 0 or more")
 
     @property
+    def intensity(self) -> np.ndarray:
+        """(X, Y, K) ``image``, of slices that have one."""
+        assert self.image is not None
+        return self.image
+
+    @property
     def gap_mm(self) -> float:
         """Largest distance in mm between neighbouring observed slices."""
         return float(np.diff(self.positions).max())
@@ -186,7 +192,7 @@ def with_observed(image: np.ndarray, observed: ObservedSlices) -> np.ndarray:
         >>> with_observed(np.zeros((1, 1, 3)), seen).ravel().tolist()
         [1.0, 0.0, 1.0]
     """
-    assert observed.image is not None
     out = image.copy()
-    out[..., observed.seen] = observed.image[..., observed_index(observed.positions, observed.targets)[observed.seen]]
+    seen, index = observed.seen, observed_index(observed.positions, observed.targets)
+    out[..., seen] = observed.intensity[..., index[seen]]
     return out

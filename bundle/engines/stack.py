@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from bundle.engines.coordinates import CoordinateBatches
-from bundle.engines.steps.draws import NoduleData
+from bundle.engines.steps.draws import NoduleData, as_data
 from bundle.engines.steps.fit import NativePath, NoduleFit
 from bundle.engines.steps.lattice import LatticePath, predict_lattice
 from bundle.engines.steps.paths import choose_path, matmul_precision, one_thread
@@ -71,7 +71,7 @@ class StackTrainer(Trainer):
     ) -> None:
         nets = [networks] if isinstance(networks, nn.Module) else list(networks)
         given = [batches] if isinstance(batches, Data) else list(batches)
-        data = [_as_data(one, 0 if seeds is None else seeds[i]) for i, one in enumerate(given)]
+        data = [as_data(one, 0 if seeds is None else seeds[i]) for i, one in enumerate(given)]
         chosen = [options or FitOptions()] * len(nets) if not isinstance(options, Sequence) else list(options)
         if max_epochs is not None:
             chosen = [replace(one, epochs=max_epochs) for one in chosen]
@@ -146,9 +146,3 @@ class _Inner:
     def attach(self, engine: Engine) -> None:
         assert isinstance(engine, StackTrainer)
         engine.add_event_handler(Events.COMPLETED, lambda: engine._path.close())
-
-
-def _as_data(batches: Data, seed: int) -> NoduleData:
-    if isinstance(batches, NoduleData):
-        return batches
-    return NoduleData(batches.coordinates, batches.values, seed, batches.batch_size, batches.jitter, batches.weights)

@@ -71,8 +71,7 @@ def compare_image(hu: np.ndarray, observed: ObservedSlices, name: str, axes: str
     """
     if np.isin(hu, (0, 1)).all() and hu.any():
         raise InputError(f"{name} has no values but 0 and 1: it looks like a mask; end its name in _mask.nii.gz")
-    assert observed.image is not None
-    given, sample = to_hu(np.asarray(observed.image, dtype=np.float64)), _Sampler(observed)
+    given, sample = to_hu(np.asarray(observed.intensity, dtype=np.float64)), _Sampler(observed)
 
     def off(volume: np.ndarray) -> float:
         made, there = sample(volume, given)

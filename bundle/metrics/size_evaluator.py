@@ -102,8 +102,7 @@ class SizeEvaluator:
         spacing: list = list(truth.spacing)
         spacing[truth.axis] = observed.positions
         assert observed.mask is not None
-        assert observed.image is not None
-        mask, image = (np.moveaxis(np.asarray(v), 2, truth.axis) for v in (observed.mask, observed.image))
+        mask, image = (np.moveaxis(np.asarray(v), 2, truth.axis) for v in (observed.mask, observed.intensity))
         return _rows("outline", sizes(mask, spacing, to_hu(image)))
 
     def rows(self, truth: Truth, image: np.ndarray | None = None, mask: np.ndarray | None = None) -> list[Row]:

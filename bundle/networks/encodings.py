@@ -31,7 +31,7 @@ class Lattice:
         [[0.0, 1.0, 2.0], [0.0, 1.0, 3.0]]
     """
 
-    axes: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    axes: tuple[torch.Tensor, ...]
     kept: torch.Tensor | None = None
 
     def places(self) -> torch.Tensor:

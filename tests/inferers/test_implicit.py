@@ -8,7 +8,7 @@ from helpers.nodules import small_nodule
 from bundle.engines import FitOptions
 from bundle.errors import InputError
 from bundle.inferers import ImplicitInferer, ObservedSlices, coordinate_batches
-from bundle.inferers.implicit.inferer import scaled_slices
+from bundle.inferers.implicit.inferer import unit_places
 from bundle.networks import Siren
 from bundle.slices import with_observed
 
@@ -130,9 +130,9 @@ def test_kept_slices_are_found_by_their_place():
 
 def test_uneven_positions_keep_their_distances():
     seen = observed(positions=np.array([0.0, 2.0, 8.0]), targets=np.array([0.0, 4.0, 10.0]))
-    inside, wanted = scaled_slices(seen)
-    assert inside.tolist() == pytest.approx([-1, -0.6, 0.6])
-    assert wanted.tolist() == pytest.approx([-1, -0.2, 1])
+    inside, wanted = (unit_places(seen, z)[:3, 2].tolist() for z in (seen.positions, seen.targets))
+    assert inside == pytest.approx([-1, -0.6, 0.6])
+    assert wanted == pytest.approx([-1, -0.2, 1])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

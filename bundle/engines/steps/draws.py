@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bundle.engines.coordinates import checked_weights
+from bundle.engines.coordinates import CoordinateBatches, checked_weights
 from bundle.engines.steps.counter_random import (
     DROPOUT,
     JITTER,
@@ -94,6 +94,13 @@ class NoduleData:
             [r // 32, h] says whether unit h of row r is kept.
         """
         return packed_keep(self.keys[DROPOUT], step, self.batch_size, widths, drops)
+
+
+def as_data(batches: NoduleData | CoordinateBatches, seed: int) -> NoduleData:
+    """Data that draw their own random numbers: those given, or of batches and a seed."""
+    if isinstance(batches, NoduleData):
+        return batches
+    return NoduleData(batches.coordinates, batches.values, seed, batches.batch_size, batches.jitter, batches.weights)
 
 
 def epoch_counter(epoch: int, index: torch.Tensor) -> torch.Tensor:

@@ -65,11 +65,10 @@ class RawError:
 
     def parts(self, observed: ObservedSlices, spread: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """What the coefficients are of: (Z,) 4 f (1 - f), and (X, Y, Z) spread, disagreement and edge."""
-        assert observed.image is not None
         sd = self.smooth_mm / np.array(observed.spacing)
-        smooth, gradient = np.empty(observed.image.shape), np.empty(observed.image.shape)
-        for k in range(observed.image.shape[2]):
-            slice_ = observed.image[..., k].astype(np.float64)
+        smooth, gradient = np.empty(observed.intensity.shape), np.empty(observed.intensity.shape)
+        for k in range(observed.intensity.shape[2]):
+            slice_ = observed.intensity[..., k].astype(np.float64)
             smooth[..., k] = gaussian_filter(slice_, sd, mode="nearest")
             gradient[..., k] = gaussian_gradient_magnitude(slice_, sd, mode="nearest") / np.mean(observed.spacing)
         lower, upper, fraction = bracket(observed.positions, observed.targets)

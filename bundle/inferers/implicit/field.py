@@ -9,19 +9,20 @@ of another method that the members are fitted to as well.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicHermiteSpline
 from scipy.ndimage import map_coordinates
-from torch import nn
 
 from bundle.engines import StackTrainer, one_thread
+from bundle.engines.steps.fit import NoduleFit
+from bundle.inferers.implicit.fitted import numbered, recorded, state_of
 from bundle.inferers.interpolation.splines import linear_weights
 from bundle.networks import Lattice
-from bundle.slices import ObservedSlices, bracket, held, with_observed
+from bundle.slices import ObservedSlices, Reconstruction, bracket, held, with_observed
 from bundle.transforms.hu import HU_RANGE
 
 # between the first and the second, of the gap in mm and of the root mean square of the pins in HU, pins come to fade
@@ -50,13 +51,10 @@ class MillimetreFrame:
 
     def lattice(self, observed: ObservedSlices, z: np.ndarray, kept: np.ndarray | None = None) -> Lattice:
         """Every voxel of slices at z mm on the grid of the observed ones, or those of them that are kept."""
-        assert observed.image is not None
-        along = (np.arange(n) * s for n, s in zip(observed.image.shape, observed.spacing, strict=False))
-        axes = (
-            torch.as_tensor((np.asarray(places, dtype=float) - centre) * scale, dtype=torch.float32)
-            for places, centre, scale in zip((*along, z), self.centre, self.scale, strict=True)
-        )
-        return Lattice(tuple(axes), None if kept is None else torch.as_tensor(kept))  # type: ignore[arg-type]
+        along = (np.arange(n) * s for n, s in zip(observed.intensity.shape, observed.spacing, strict=False))
+        axes = zip((*along, np.asarray(z, dtype=float)), self.centre, self.scale, strict=True)
+        made = tuple(torch.as_tensor((at - centre) * scale, dtype=torch.float32) for at, centre, scale in axes)
+        return Lattice(made, None if kept is None else torch.as_tensor(kept))
 
 
 def frame_of(observed: ObservedSlices, bandwidth: Sequence[float], omega_0: float) -> MillimetreFrame:
@@ -69,8 +67,7 @@ def frame_of(observed: ObservedSlices, bandwidth: Sequence[float], omega_0: floa
         >>> frame_of(seen, (0.5, 0.5, 0.25), omega_0=15.0)
         MillimetreFrame(centre=(1.0, 1.0, 2.0), scale=(0.1, 0.1, 0.05))
     """
-    assert observed.image is not None
-    x, y = ((n - 1) / 2 * s for n, s in zip(observed.image.shape, observed.spacing, strict=False))
+    x, y = ((n - 1) / 2 * s for n, s in zip(observed.intensity.shape, observed.spacing, strict=False))
     z = (observed.positions[0] + observed.positions[-1]) / 2
     sx, sy, sz = (3 * b / omega_0 for b in bandwidth)
     return MillimetreFrame((x, y, float(z)), (sx, sy, sz))
@@ -103,13 +100,13 @@ class NoduleField:
     Observed slices that are averages over a thickness are no values of the function, so nothing is pinned to them.
 
     Attributes:
-        members: the networks, each with the trainer that fitted it.
+        members: the fits of the networks, each with its trainer.
         frame: from mm to their coordinates.
         observed: what they were fitted to.
         guide: and what else.
     """
 
-    members: list[tuple[StackTrainer, nn.Module]]
+    members: list[tuple[StackTrainer, NoduleFit]]
     frame: MillimetreFrame
     observed: ObservedSlices
     guide: Guide | None = None
@@ -129,17 +126,11 @@ class NoduleField:
         z = held(self.knots, z)
         value = self._members(self.frame(np.stack([x, y, z], axis=1)))[0]
         in_plane = np.stack([x / self.observed.spacing[0], y / self.observed.spacing[1]])
-
-        if not self.observed.thickness_mm:
-            weights = self._pin_weights(z)
-            for k in range(weights.shape[1]):  # at most four of them at each place
+        for volume, weights in self._added(z):
+            for k in range(volume.shape[2]):  # few of them at each place
                 near = weights[:, k] != 0
-                value[near] += weights[near, k] * map_coordinates(
-                    self.pins[..., k], in_plane[:, near], order=1, mode="nearest"
-                )
-        if self.guide is not None:
-            slices = np.interp(z, self.knots, np.arange(len(self.knots)))
-            value += map_coordinates(self.details, [*in_plane, slices], order=1, mode="nearest")
+                plane = map_coordinates(volume[..., k], in_plane[:, near], order=1, mode="nearest")
+                value[near] += weights[near, k] * plane
         return np.clip(value, 0, 1)
 
     def slices(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,13 +142,12 @@ class NoduleField:
         Returns:
             image and spread, (X, Y, Z) float64, normalised; the spread is 0 at observed slices.
         """
-        z = held(self.knots, targets)
-        mean, spread = self._pinned(z)
-        if self.guide is not None:
-            mean += self.details @ linear_weights(self.knots, z).T
-        held_targets = replace(self.observed, targets=z)
-        spread[..., held_targets.seen] = 0
-        return with_observed(np.clip(mean, 0, 1), held_targets), spread
+        at = replace(self.observed, targets=held(self.knots, targets))
+        mean, spread = self._grid(at.targets)
+        for volume, weights in self._added(at.targets):
+            mean += volume @ weights.T
+        spread[..., at.seen] = 0
+        return with_observed(np.clip(mean, 0, 1), at), spread
 
     @functools.cached_property
     def knots(self) -> np.ndarray:
@@ -171,32 +161,36 @@ class NoduleField:
     @functools.cached_property
     def pins(self) -> np.ndarray:
         """(X, Y, K) observed minus mean."""
-        return self.observed.image - self._grid(self.observed.positions)[0]
+        return self.observed.intensity - self._grid(self.observed.positions)[0]
 
     @functools.cached_property
     def details(self) -> np.ndarray:
         """(X, Y, K + P): at the planes of the guide the part of it that the pinned mean misses, 0 where observed."""
-        guide, image = self.guide, self.observed.image
-        assert guide is not None
-        assert image is not None
-        out = np.zeros((*image.shape[:2], len(self.knots)))
-        out[..., np.searchsorted(self.knots, guide.planes)] = guide.part * (guide.image - self._pinned(guide.planes)[0])
+        assert self.guide is not None
+        planes, part, (width, height, _) = self.guide.planes, self.guide.part, self.guide.image.shape
+        out = np.zeros((width, height, len(self.knots)))
+        pinned = self._grid(planes)[0] + sum(volume @ weights.T for volume, weights in self._pinned(planes))
+        out[..., np.searchsorted(self.knots, planes)] = part * (self.guide.image - pinned)
         return out
+
+    def record(self) -> Reconstruction:
+        """How the members were fitted, without an image yet."""
+        return recorded(self.members)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Parameters of all members, their names led by the member's number."""
-        return {
-            f"{i}.{name}": tensor.detach().cpu().clone()
-            for i, (_, network) in enumerate(self.members)
-            for name, tensor in network.state_dict().items()
-        }
+        return numbered([state_of(fit.network) for _, fit in self.members])
 
-    def _pinned(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean with pins, and spread, of the members, (X, Y, Z)."""
-        mean, spread = self._grid(z)
-        if self.observed.thickness_mm:
-            return mean, spread
-        return mean + self.pins @ self._pin_weights(z).T, spread
+    def _added(self, z: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Volumes (X, Y, N) that are added to the mean, and (Z, N) how much of each of their slices at z mm."""
+        yield from self._pinned(z)
+        if self.guide is not None:
+            yield self.details, linear_weights(self.knots, z, within_mm=0)
+
+    def _pinned(self, z: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See :meth:`_added`; of the pins alone."""
+        if not self.observed.thickness_mm:
+            yield self.pins, self._pin_weights(z)
 
     def _pin_weights(self, z: np.ndarray) -> np.ndarray:
         """(Z, K) how much of each pin is added at z mm.
@@ -206,28 +200,21 @@ class NoduleField:
         parabolas.
         """
         positions = self.observed.positions
-        lower, upper, fraction = bracket(positions, z, within_mm=0)
-        rows, fading, unit = np.arange(len(z)), np.zeros((len(z), len(positions))), np.eye(len(positions))
-        fading[rows, lower], fading[rows, upper] = (1 - fraction) ** 2, fraction**2
+        fading, unit = linear_weights(positions, z, within_mm=0) ** 2, np.eye(len(positions))
         cubic = CubicHermiteSpline(positions, unit, np.gradient(unit, positions, axis=0))(z)
         missed = HU_RANGE * np.sqrt(np.mean(self.pins**2))
         part = np.maximum(np.interp(np.diff(positions), FADES_MM, (0, 1)), np.interp(missed, FADES_HU, (0, 1)))
-        return cubic + part[lower, None] * (fading - cubic)
+        return cubic + part[bracket(positions, z)[0], None] * (fading - cubic)
 
     def _grid(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of the members, (X, Y, Z), without pins."""
-        assert self.observed.image is not None
-        shape = self.observed.image.shape[:2]
+        shape = (*self.observed.intensity.shape[:2], len(z))
         mean, spread = self._members(self.frame.lattice(self.observed, z))
-        return mean.reshape(*shape, len(z)), spread.reshape(*shape, len(z))
+        return mean.reshape(shape), spread.reshape(shape)
 
     def _members(self, coordinates: torch.Tensor | Lattice) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation over the members, each (N,) float64; the latter is 0 for a single one."""
-        mean, square = np.zeros(()), np.zeros(())
         with torch.no_grad(), one_thread():
-            for count, (trainer, network) in enumerate(self.members, start=1):
-                value = trainer.predict(network, coordinates)[:, 0].double().numpy()
-                step = value - mean
-                mean = mean + step / count
-                square = square + step * (value - mean)  # Welford's sum
-        return mean, np.sqrt(square / max(len(self.members) - 1, 1))
+            parts = [trainer.predict(fit.network, coordinates)[:, 0] for trainer, fit in self.members]
+        values = torch.stack(parts).numpy()
+        return values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64, ddof=min(len(parts) - 1, 1))

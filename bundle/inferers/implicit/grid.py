@@ -75,9 +75,8 @@ class GridOptions(EnsembleOptions):
 
     def network(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
         """A new member for a nodule: its extent, and cells along z that are no shorter than its largest gap."""
-        assert observed.image is not None
         half = observed.thickness_mm / 2
-        end = [(n - 1) * s for n, s in zip(observed.image.shape, observed.spacing, strict=False)]
+        end = [(n - 1) * s for n, s in zip(observed.intensity.shape, observed.spacing, strict=False)]
         corners = [[0.0, 0.0, observed.positions[0] - half], [*end, observed.positions[-1] + half]]
         low, high = frame(np.array(corners)).tolist()
         gap = observed.gap_mm

@@ -19,19 +19,17 @@ from bundle.engines import (
     CoordinateBatches,
     EpochProgress,
     FitOptions,
-    NoduleData,
     NoduleTrainer,
-    StackTrainer,
     StopOnWithheld,
     coordinate_grid,
     one_thread,
     predict,
     unit_axis,
 )
+from bundle.engines.steps.draws import as_data
 from bundle.errors import InputError
-from bundle.inferers.base import checked_image
-from bundle.inferers.implicit.fitted import FittedInferer
-from bundle.inferers.implicit.profile import ProfileMean, profile_rule
+from bundle.inferers.implicit.fitted import FittedInferer, recorded, state_of
+from bundle.inferers.implicit.profile import ProfileMean, averaged
 from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction, with_observed
 
@@ -92,45 +90,45 @@ class ImplicitInferer(FittedInferer):
 
     def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
         """See :class:`FittedInferer`."""
-        return self._fit(observed, self.network)
+        if self.profile_mm is not None:
+            observed = [replace(one, thickness_mm=float(self.profile_mm)) for one in observed]
+        return self._each(observed, self._fit_plainly if self.engine == "plain" else self._fit_fast)
 
     def _run(self, observed: ObservedSlices, network: Any) -> np.ndarray:
-        image = self._fit([observed], self.network if network is None else lambda: copy.deepcopy(network))[0].image
-        assert image is not None
-        return image
+        if network is None:
+            return super()._run(observed, None)
+        given = copy.copy(self)
+        given.network = lambda: copy.deepcopy(network)
+        return given._run(observed, None)
 
-    def _fit(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
-        for observed in many:
-            checked_image(observed, "an implicit reconstruction")
-        if self.profile_mm is not None:
-            many = [replace(observed, thickness_mm=float(self.profile_mm)) for observed in many]
-        with self._fitting():
-            if self.engine == "plain":
-                return [self._fit_plainly(observed, make) for observed in many]
-            if any(observed.thickness_mm for observed in many):  # networks of one structure alone can be stacked
-                return [self._fit_fast([observed], make)[0] for observed in many]
-            return self._fit_fast(many, make)
-
-    def _fit_plainly(self, observed: ObservedSlices, make: Callable[[], nn.Module]) -> Reconstruction:
-        torch.manual_seed(observed.seed)
-        network = averaging(make(), observed)
-        batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
+    def _fit_plainly(self, many: Sequence[ObservedSlices]) -> list[Reconstruction]:
         watch = [] if self.on_progress is None else [EpochProgress(progress=self.on_progress)]
-        trainer = NoduleTrainer(network, batches, self.options, self._device(), handlers=watch)
-        trainer.run()
-        return self._dense(observed, network, trainer.history, {"path": "plain Ignite loop"})
+        results = []
+        for observed in many:
+            with self._fitting():
+                torch.manual_seed(observed.seed)
+                network = self._network(observed)
+                batches = coordinate_batches(observed, self.options.batch_size, self.options.jitter)
+                trainer = NoduleTrainer(network, batches, self.options, self._device(), handlers=watch)
+                trainer.run()
+            record = Reconstruction(history=trainer.history, timings={"path": "plain Ignite loop"})
+            results.append(self._dense(record, observed, network, predict))
+        return results
 
-    def _fit_fast(self, many: Sequence[ObservedSlices], make: Callable[[], nn.Module]) -> list[Reconstruction]:
-        data = [nodule_data(observed, self.options.batch_size, self.options.jitter) for observed in many]
-        stop = None if self.stop_patience is None else lambda indices: [self._stop([many[i] for i in indices])]
-        results: dict[int, Reconstruction] = {}
-        for indices, trainer in self._stacks(lambda index: averaging(make(), many[index]), data, stop):
-            for index, fit in zip(indices, trainer.fits, strict=True):
-                result = self._dense(many[index], fit.network, fit.history, dict(trainer.timings), trainer)
-                if trainer.fallback:
-                    result.notes.append(f"fitted by the slower {trainer.path}: {trainer.fallback}")
-                results[index] = result
-        return [results[i] for i in range(len(many))]
+    def _fit_fast(self, many: Sequence[ObservedSlices]) -> list[Reconstruction]:
+        options = self.options
+        batches = [coordinate_batches(observed, options.batch_size, options.jitter) for observed in many]
+        return self._fit(
+            [as_data(one, observed.seed) for one, observed in zip(batches, many, strict=True)],
+            lambda i: self._network(many[i]),
+            lambda i, trainer, fit: self._dense(recorded([(trainer, fit)]), many[i], fit.network, trainer.predict),
+            lambda numbers: [] if self.stop_patience is None else [self._stop([many[i] for i in numbers])],
+        )
+
+    def _network(self, observed: ObservedSlices) -> nn.Module:
+        """A new network, averaged over the profile of the observed slices where they are thick."""
+        low, high = _span(observed)
+        return averaged(self.network(), observed.thickness_mm * 2 / (high - low), observed.profile)
 
     def _stop(self, stack: Sequence[ObservedSlices]) -> StopOnWithheld:
         assert self.stop_patience is not None
@@ -138,44 +136,20 @@ class ImplicitInferer(FittedInferer):
         for observed in stack:
             if observed.withheld is None:
                 raise InputError("stop_patience needs the unobserved slices: reveal them, or leave it out")
-            hidden = observed.withheld[..., ~observed.seen]
-            shape = (hidden.shape[0], hidden.shape[1])
-            places.append(coordinate_grid(shape, scaled_slices(observed)[1][~observed.seen]))
-            values.append(torch.as_tensor(hidden.reshape(-1), dtype=torch.float32))
+            places.append(unit_places(observed, observed.targets[~observed.seen]))
+            values.append(torch.as_tensor(observed.withheld[..., ~observed.seen].reshape(-1), dtype=torch.float32))
         return StopOnWithheld(places, values, self.stop_patience, self.stop_interval)
 
     def _dense(
-        self,
-        observed: ObservedSlices,
-        network: nn.Module,
-        history: dict[str, list[float]],
-        timings: dict[str, Any],
-        trainer: StackTrainer | None = None,
+        self, record: Reconstruction, observed: ObservedSlices, network: nn.Module, evaluate: Callable
     ) -> Reconstruction:
-        """Evaluate a fitted network on the target slices."""
-        assert observed.image is not None
-        _, wanted = scaled_slices(observed)
-        shape = (observed.image.shape[0], observed.image.shape[1])
-        grid = coordinate_grid(shape, wanted)
-        if trainer is None:
-            dense = predict(network, grid)
-        else:
-            with one_thread():
-                dense = trainer.predict(network, grid)
-        image = dense.reshape(*shape, len(wanted)).clamp(0, 1).numpy()
-        if self.keep_observed:
-            image = with_observed(image, observed)
-        bare = network.network if isinstance(network, ProfileMean) else network
-        state = {name: tensor.detach().cpu().clone() for name, tensor in bare.state_dict().items()}
-        return Reconstruction(image=image, history=history, state=state, timings=timings)
-
-
-def averaging(network: nn.Module, observed: ObservedSlices) -> nn.Module:
-    """The network, or where the observed slices are averages, what averages it over their profile."""
-    if not observed.thickness_mm:
-        return network
-    low, high = _span(observed)
-    return ProfileMean(network, *profile_rule(observed.thickness_mm * 2 / (high - low), observed.profile))
+        """Add to the record of a fit the network's state, and its values at the target slices."""
+        with one_thread():
+            dense = evaluate(network, unit_places(observed, observed.targets))
+        image = dense.reshape(*observed.intensity.shape[:2], -1).clamp(0, 1).numpy()
+        record.image = with_observed(image, observed) if self.keep_observed else image
+        record.state = state_of(network.network if isinstance(network, ProfileMean) else network)
+        return record
 
 
 def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> CoordinateBatches:
@@ -186,29 +160,20 @@ def coordinate_batches(observed: ObservedSlices, batch_size: int = 2048, jitter:
         >>> len(coordinate_batches(seen, batch_size=16))
         2
     """
-    assert observed.image is not None
-    values = torch.as_tensor(np.asarray(observed.image, dtype=np.float32)).reshape(-1)
-    shape = (observed.image.shape[0], observed.image.shape[1])
-    places = coordinate_grid(shape, scaled_slices(observed)[0])
-    return CoordinateBatches(places, values, batch_size, jitter)
+    values = torch.as_tensor(np.asarray(observed.intensity, dtype=np.float32)).reshape(-1)
+    return CoordinateBatches(unit_places(observed, observed.positions), values, batch_size, jitter)
 
 
-def nodule_data(observed: ObservedSlices, batch_size: int = 2048, jitter: float = 1e-4) -> NoduleData:
-    """The same as :func:`coordinate_batches`, with random numbers of its own seeded by ``observed.seed``."""
-    batches = coordinate_batches(observed, batch_size, jitter)
-    return NoduleData(batches.coordinates, batches.values, observed.seed, batch_size, jitter)
-
-
-def scaled_slices(observed: ObservedSlices) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in [-1, 1] of the observed and of the target slices; the range spans both.
+def unit_places(observed: ObservedSlices, z: np.ndarray) -> torch.Tensor:
+    """Coordinates in [-1, 1] of every voxel of slices at z mm, (X * Y * Z, 3); the range spans positions and targets.
 
     Example:
-        >>> seen = ObservedSlices(np.zeros((2, 2, 2)), None, np.array([0.0, 5.0]), np.arange(9.0))
-        >>> scaled_slices(seen)[0].tolist()
+        >>> seen = ObservedSlices(np.zeros((1, 1, 2)), None, np.array([0.0, 5.0]), np.arange(9.0))
+        >>> unit_places(seen, seen.positions)[:, 2].tolist()
         [-1.0, 0.25]
     """
-    low, high = _span(observed)
-    return unit_axis(observed.positions, low, high), unit_axis(observed.targets, low, high)
+    width, height, _ = observed.intensity.shape
+    return coordinate_grid((width, height), unit_axis(z, *_span(observed)))
 
 
 def _span(observed: ObservedSlices) -> tuple[float, float]:

@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bundle.engines import FitOptions, NoduleData, StackTrainer
+from bundle.engines import FitOptions, NoduleData
 from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
-from bundle.inferers.base import checked_image
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField, frame_of
 from bundle.inferers.implicit.fitted import FittedInferer
-from bundle.inferers.implicit.profile import ProfileMean, profile_rule
-from bundle.networks import Lattice, Siren
+from bundle.inferers.implicit.profile import averaged
+from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction
 
 SUBSET, MEMBER = 50, 100  # what a key is for, beside those of bundle.engines.steps.counter_random
@@ -134,104 +133,87 @@ class MillimetreSirenInferer(FittedInferer):
         Raises:
             InputError: there is no image, or it holds nan or infinite values.
         """
-        return self.fit_many([observed])[0][0]
+        return self.fit_many([observed])[0]
 
     def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
         """See :class:`FittedInferer`."""
         results = []
-        for one, (field, result) in zip(observed, self.fit_many(observed), strict=True):
+        for one, field in zip(observed, self.fit_many(observed), strict=True):
+            result = field.record()
             result.image, spread = field.slices(one.targets)
             result.error = self.expected_error(self._raw_error(field, spread), one, result.image)
             result.state = field.state()
             results.append(result)
         return results
 
+    def fit_many(self, many: Sequence[ObservedSlices]) -> list[NoduleField]:
+        """The function of each nodule."""
+        return self._each(many, self._fit_fields)
+
+    def _fit_fields(self, many: Sequence[ObservedSlices]) -> list[NoduleField]:
+        ensemble, count = self.ensemble, self.ensemble.members
+        frames = [frame_of(observed, ensemble.bandwidth, ensemble.omega_0) for observed in many]
+        fields = [NoduleField([], frame, one, self._guide(one)) for frame, one in zip(frames, many, strict=True)]
+        owners = [field for field in fields for _ in range(count)]
+        data = [
+            samples(field, ensemble.voxels, member_seed(field.observed.seed, i % count), ensemble.batch_size)
+            for i, field in enumerate(owners)
+        ]
+        fits = self._fit(data, lambda i: self._member(owners[i]), lambda _, trainer, fit: (trainer, fit))
+        for field, member in zip(owners, fits, strict=True):
+            field.members.append(member)
+        return fields
+
     def _guide(self, observed: ObservedSlices) -> Guide | None:
         """What the members are fitted to beside the observed slices."""
         return None
 
-    def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
+    def _member(self, field: NoduleField) -> nn.Module:
         """A new network for observed slices, averaged over their profile where they are thick."""
-        network = self.ensemble.network(observed, frame)
-        if not observed.thickness_mm:
-            return network
-        return ProfileMean(network, *profile_rule(observed.thickness_mm * frame.scale[2], observed.profile))
+        network = self.ensemble.network(field.observed, field.frame)
+        return averaged(network, field.observed.thickness_mm * field.frame.scale[2], field.observed.profile)
 
     def _raw_error(self, field: NoduleField, spread: np.ndarray) -> np.ndarray:
         """(X, Y, Z) at the targets."""
         return self.raw_error(field.observed, spread)
 
-    def fit_many(self, many: Sequence[ObservedSlices]) -> list[tuple[NoduleField, Reconstruction]]:
-        """Fit all members of all nodules; of each its function, and a record of the fit without an image yet."""
-        for observed in many:
-            checked_image(observed, "an implicit reconstruction")
-        if len(many) > 1 and any(observed.thickness_mm for observed in many):  # one structure alone can be stacked
-            return [self.fit_many([observed])[0] for observed in many]
-        count = self.ensemble.members
-        frames = [frame_of(observed, self.ensemble.bandwidth, self.ensemble.omega_0) for observed in many]
-        guides = [self._guide(observed) for observed in many]
-        data = []
-        for observed, frame, guide in zip(many, frames, guides, strict=True):
-            for seed in (member_seed(observed.seed, member) for member in range(count)):
-                places, values, weights = samples(observed, frame, guide, self.ensemble.voxels, seed)
-                data.append(NoduleData(places, values, seed, self.options.batch_size, 0.0, weights))
-        fits: dict[int, tuple[StackTrainer, int]] = {}
-        with self._fitting():
-            for indices, trainer in self._stacks(lambda i: self._member(many[i // count], frames[i // count]), data):
-                fits |= {index: (trainer, place) for place, index in enumerate(indices)}
-        out = []
-        for i, (observed, frame, guide) in enumerate(zip(many, frames, guides, strict=True)):
-            mine = [fits[i * count + member] for member in range(count)]
-            members = [(trainer, trainer.fits[place].network) for trainer, place in mine]
-            out.append((NoduleField(members, frame, observed, guide), _record(mine)))
-        return out
 
-
-def samples(
-    observed: ObservedSlices,
-    frame: MillimetreFrame,
-    guide: Guide | None = None,
-    most: int | None = None,
-    seed: int = 0,
-) -> tuple[torch.Tensor | Lattice, torch.Tensor, torch.Tensor]:
+def samples(field: NoduleField, most: int | None = None, seed: int = 0, batch_size: int = 2048) -> NoduleData:
     """What a member is fitted to: the observed voxels and those of a guide, of each at most so many at random.
 
     Args:
-        observed: the slices that were kept.
-        frame: makes coordinates of mm.
-        guide: what else is to be fitted.
+        field: what was observed, the guide, and what makes coordinates of mm; without members yet.
         most: voxels of each; None: all. Where voxels are left out, the others of the guide weigh so much that guide
             and observed slices balance as before.
         seed: draws the voxels.
+        batch_size: places a step.
 
     Returns:
-        coordinates of the places, (N, 3), or a lattice where there is no guide, (N,) intensities and (N,) weights.
+        places, on a lattice where there is no guide, intensities and weights.
 
     Example:
         >>> seen = ObservedSlices(np.ones((1, 1, 2)), None, np.array([0.0, 4.0]), np.arange(5.0))
         >>> guide = Guide(np.array([2.0]), np.zeros((1, 1, 1)), 0.5, 0.0)
-        >>> places, values, weights = samples(seen, MillimetreFrame((0.0,) * 3, (1.0,) * 3), guide)
-        >>> places[:, 2].tolist(), values.tolist(), weights.tolist()
+        >>> data = samples(NoduleField([], MillimetreFrame((0.0,) * 3, (1.0,) * 3), seen, guide))
+        >>> data.coordinates[:, 2].tolist(), data.values.tolist(), data.weights.tolist()
         ([0.0, 4.0, 2.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.5])
     """
-    assert observed.image is not None
-    parts = [(observed.positions, observed.image, 1.0)]
+    observed, guide = field.observed, field.guide
+    # averages over a thickness are no values of the function; a guide that agrees with them stands for them
+    parts = [] if guide is not None and observed.thickness_mm else [(observed.positions, observed.intensity, 1.0)]
     if guide is not None:
-        # averages over a thickness are no values of the function; a guide that agrees with them stands for them
-        parts = [] if observed.thickness_mm else parts
         parts.append((guide.planes, guide.image, guide.weight))
     lattices, values, weights = [], [], []
     for number, (z, image, weight) in enumerate(parts):
-        kept = np.arange(image.size)
+        kept = None
         if most is not None and image.size > most:
-            words = splitmix64(derive_key(seed, SUBSET + number), torch.from_numpy(kept)).numpy()
-            kept = np.sort(np.argsort(words, kind="stable")[:most])
-        lattices.append(frame.lattice(observed, z, kept if len(kept) < image.size else None))
-        values.append(image.reshape(-1)[kept])
-        weights.append(np.full(len(kept), weight * image.size / len(kept)))
-    values_, weights_ = (torch.as_tensor(np.concatenate(p), dtype=torch.float32) for p in (values, weights))
+            words = splitmix64(derive_key(seed, SUBSET + number), torch.arange(image.size))
+            kept = np.sort(np.argsort(words.numpy(), kind="stable")[:most])
+        lattices.append(field.frame.lattice(observed, z, kept))
+        values.append(torch.from_numpy(image).flatten() if kept is None else torch.from_numpy(image.flat[kept]))
+        weights.append(torch.full_like(values[-1], weight * image.size / len(values[-1]), dtype=torch.float32))
     places = lattices[0] if len(lattices) == 1 else torch.cat([lattice.places() for lattice in lattices])
-    return places, values_, weights_ / weights_[0]
+    return NoduleData(places, torch.cat(values), seed, batch_size, 0.0, torch.cat(weights) / weights[0][0])
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -242,16 +224,3 @@ def member_seed(seed: int, member: int) -> int:
         True
     """
     return derive_key(seed, MEMBER + member) >> 1  # torch takes 63 bits
-
-
-def _record(mine: list[tuple[StackTrainer, int]]) -> Reconstruction:
-    """Mean learning curve of the members, and how they were computed."""
-    histories = [trainer.fits[place].history for trainer, place in mine]
-    loss = np.mean([history["loss"] for history in histories], axis=0).tolist()
-    trainers = list({id(trainer): trainer for trainer, _ in mine}.values())
-    seconds, steps = (sum(trainer.timings[key] for trainer in trainers) for key in ("seconds", "steps"))
-    timings = {"path": trainers[0].path, "seconds": seconds, "steps": steps}
-    timings["steps_per_second"] = steps / max(seconds, 1e-9)
-    fallback = trainers[0].fallback
-    notes = [f"fitted by the slower {trainers[0].path}: {fallback}"] if fallback else []
-    return Reconstruction(history={"loss": loss, "lr": histories[0]["lr"]}, timings=timings, notes=notes)

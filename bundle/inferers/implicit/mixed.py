@@ -5,17 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image_method
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.fitted import FittedInferer
+from bundle.inferers.implicit.field import NoduleField
+from bundle.inferers.implicit.fitted import numbered, part_of
 from bundle.inferers.implicit.millimetre import RAW_ERROR, MillimetreSirenInferer
-from bundle.progress import Progress
-from bundle.slices import ObservedSlices, Reconstruction
+from bundle.slices import ObservedSlices
 
 
-class MixedImplicitInferer(FittedInferer):
+class MeanField(NoduleField):
+    """The mean of several functions of a nodule; see :class:`bundle.inferers.NoduleField`.
+
+    Args:
+        fields: the functions.
+    """
+
+    def __init__(self, fields: Sequence[NoduleField]) -> None:
+        super().__init__([member for field in fields for member in field.members], fields[0].frame, fields[0].observed)
+        self.fields = fields
+
+    def __call__(self, places: np.ndarray) -> np.ndarray:
+        """Intensity at any places, (N, 3) mm to (N,)."""
+        return np.mean([field(places) for field in self.fields], axis=0)
+
+    def slices(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and spread, that of the mixture of all members, (X, Y, Z) at targets in mm."""
+        images, spreads = zip(*(field.slices(targets) for field in self.fields), strict=True)
+        return np.mean(images, axis=0), np.sqrt(np.var(images, axis=0) + np.mean(np.square(spreads), axis=0))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Parameters of all members, their names led by the numbers of the function and of the member."""
+        return numbered([field.state() for field in self.fields])
+
+
+class MixedImplicitInferer(MillimetreSirenInferer):
     """Fit SIRENs in mm and hybrids of a grid and sines, and take the mean of what both give.
 
     Args:
@@ -48,37 +74,12 @@ class MixedImplicitInferer(FittedInferer):
             if not isinstance(part, MillimetreSirenInferer):
                 raise InputError(f"{type(part).__name__} is no ensemble in mm: give siren_mm's or grid_mm's inferer")
             self.parts.append(part)
-        super().__init__(self.parts[0].options, self.parts[0].device)
-        self.raw_error = raw_error
+        super().__init__(self.parts[0].ensemble, self.parts[0].device, raw_error)
 
-    def fit(self, observed: ObservedSlices) -> Callable[[np.ndarray], np.ndarray]:
-        """The nodule as a continuous function of (N, 3) mm, see :class:`bundle.inferers.NoduleField`."""
-        fields = [part.fit(observed) for part in self.parts]
-        return lambda places: np.mean([field(places) for field in fields], axis=0)
-
-    def reconstruct_many(self, observed: Sequence[ObservedSlices]) -> list[Reconstruction]:
-        """See :class:`FittedInferer`; without learning curves, which differ in length."""
-        fitted = []
+    def fit_many(self, many: Sequence[ObservedSlices]) -> list[NoduleField]:
+        """The function of each nodule."""
+        fields = []
         for number, part in enumerate(self.parts):
-            part.on_progress = None if self.on_progress is None else _share(self.on_progress, number, len(self.parts))
-            fitted.append(part.fit_many(observed))
-        return [self._mean(one, pairs) for one, *pairs in zip(observed, *fitted, strict=True)]
-
-    def _mean(self, observed: ObservedSlices, pairs: Sequence[tuple]) -> Reconstruction:
-        images, spreads = zip(*(field.slices(observed.targets) for field, _ in pairs), strict=True)
-        spread = np.sqrt(np.var(images, axis=0) + np.mean(np.square(spreads), axis=0))
-        image = np.mean(images, axis=0)
-        records = [record for _, record in pairs]
-        timings = {key: sum(record.timings[key] for record in records) for key in ("seconds", "steps")}
-        return Reconstruction(
-            image=image,
-            error=self.expected_error(self.raw_error(observed, spread), observed, image),
-            notes=list(dict.fromkeys(note for record in records for note in record.notes)),
-            state={f"{i}.{name}": t for i, (field, _) in enumerate(pairs) for name, t in field.state().items()},
-            timings={"path": "; ".join(record.timings["path"] for record in records), **timings},
-        )
-
-
-def _share(told: Progress, number: int, count: int) -> Progress:
-    """Progress of one part of several, as that of all."""
-    return lambda done, total, words: told(number * total + done, count * total, words)
+            part.on_progress = self.on_progress and part_of(self.on_progress, number, 1, len(self.parts))
+            fields.append(part.fit_many(many))
+        return [MeanField(pair) for pair in zip(*fields, strict=True)]

@@ -79,11 +79,9 @@ class ProfileMean(nn.Module):
         """(..., 3) to (..., C)."""
         if not self.training:
             return self.network(coordinates)
-        flat = coordinates.reshape(-1, 3)
         # samples lead, so that dropout of one place drops the same units in all of its samples
-        values = self.network(flat + self.offsets)
-        mean = torch.tensordot(self.weights, values, dims=1)
-        return mean.reshape(*coordinates.shape[:-1], mean.shape[-1])
+        values = self.network(coordinates.reshape(-1, 3) + self.offsets)
+        return torch.tensordot(self.weights, values, dims=1).reshape(*coordinates.shape[:-1], -1)
 
     def on_lattice(self, lattice: Lattice) -> Callable[[], torch.Tensor]:
         """See :meth:`bundle.networks.CoordinateNetwork.on_lattice`."""
@@ -94,3 +92,8 @@ class ProfileMean(nn.Module):
         kept = None if lattice.kept is None else (lattice.kept[:, None] * len(samples) + samples).flatten()
         values = on_lattice(self.network, Lattice((x, y, (z[:, None] + self.offsets[:, 0, 2]).flatten()), kept))
         return lambda: (values().unflatten(0, (-1, len(samples))) * self.weights[:, None]).sum(1)
+
+
+def averaged(network: nn.Module, thickness: float, kind: str) -> nn.Module:
+    """A network, or what averages it over the profile of slices of a thickness in the unit of its coordinates."""
+    return ProfileMean(network, *profile_rule(thickness, kind)) if thickness else network

@@ -20,7 +20,7 @@ from torch import nn
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image_method
 from bundle.inferers.implicit.error import RawError
-from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField
+from bundle.inferers.implicit.field import Guide, NoduleField
 from bundle.inferers.implicit.millimetre import RAW_ERROR, EnsembleOptions, MillimetreSirenInferer
 from bundle.slices import ObservedSlices
 
@@ -105,7 +105,6 @@ class PriorSirenInferer(MillimetreSirenInferer):
             return None
         places, index = np.unique(np.concatenate([planes, observed.targets]), return_inverse=True)
         made = self.prior.complete(replace(observed, targets=places))
-        assert made.image is not None
         image = np.asarray(made.image, dtype=np.float64)
         first, last = index[: len(planes)], index[len(planes) :]
         error = None if made.error is None else np.asarray(made.error, dtype=np.float64)[..., last]
@@ -116,5 +115,5 @@ class PriorSirenInferer(MillimetreSirenInferer):
             return super()._raw_error(field, spread)
         return np.hypot(field.guide.error, spread)
 
-    def _member(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
-        return self.ensemble.network(observed, frame)  # the prior's slices are no averages
+    def _member(self, field: NoduleField) -> nn.Module:
+        return self.ensemble.network(field.observed, field.frame)  # the prior's slices are no averages

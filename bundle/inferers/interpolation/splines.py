@@ -19,7 +19,7 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer, checked_image
-from bundle.slices import ObservedSlices, Reconstruction, bracket, held, observed_index
+from bundle.slices import SAME_PLANE_MM, ObservedSlices, Reconstruction, bracket, held, observed_index
 
 Beyond = Literal["extrapolate", "hold"]
 
@@ -35,8 +35,8 @@ def nearest_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.eye(len(positions))[np.where(fraction <= 0.5, lower, upper)]
 
 
-def linear_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(Z, K) weights of the line through the two observed slices around a target.
+def linear_weights(positions: np.ndarray, targets: np.ndarray, within_mm: float = SAME_PLANE_MM) -> np.ndarray:
+    """(Z, K) weights of the line through the two observed slices around a target; ``within_mm`` as :func:`bracket`.
 
     Beyond the ends the line goes on; hold the targets (:func:`held`) to repeat the end slices instead.
 
@@ -45,7 +45,7 @@ def linear_weights(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
         array([[ 0.75,  0.25],
                [-0.5 ,  1.5 ]])
     """
-    lower, upper, fraction = bracket(positions, targets)
+    lower, upper, fraction = bracket(positions, targets, within_mm)
     weights = np.zeros((len(targets), len(positions)))
     rows = np.arange(len(targets))
     weights[rows, lower] = 1 - fraction
