@@ -19,7 +19,7 @@ from bundle.inferers import (
     ObservedSlices,
 )
 from bundle.inferers.consistency import averaging_weights
-from bundle.inferers.implicit.field import frame_of
+from bundle.inferers.implicit.field import NoduleField, frame_of
 from bundle.inferers.implicit.grid import GRID_MM
 from bundle.profile import block_average
 
@@ -112,7 +112,7 @@ def test_a_mean_over_a_profile_is_the_same_on_a_lattice_and_place_by_place():
     seen = observed(thickness_mm=3.0)
     method = inferer()
     frame = frame_of(seen, GRID_MM.bandwidth, GRID_MM.omega_0)
-    network = method._member(seen, frame).train()
+    network = method._member(NoduleField([], frame, seen)).train()
     for kept in (None, np.array([0, 5, 700])):
         lattice = frame.lattice(seen, seen.positions, kept)
         torch.testing.assert_close(network.on_lattice(lattice)(), network(lattice.places()), rtol=1e-4, atol=1e-5)

@@ -89,7 +89,7 @@ def test_members_differ_and_their_mean_is_the_result():
     field = inferer().fit(seen)
     place = voxel_places((20, 18), seen.spacing, np.array([4.5, 9.0]))
     each = np.stack(
-        [network(field.frame(place)).detach().numpy()[:, 0] for _, network in field.members]
+        [fit.network(field.frame(place)).detach().numpy()[:, 0] for _, fit in field.members]
     ).astype(float)  # fmt: skip
     mean, spread = field._members(field.frame(place))
     np.testing.assert_allclose(mean, each.mean(0), atol=2e-6)
@@ -106,7 +106,7 @@ def test_the_state_is_the_networks():
         network = Siren(hidden_features=16, hidden_layers=2, omega_0=10.0, dropout=0.0)
         network.load_state_dict({n.split(".", 1)[1]: t for n, t in state.items() if n.startswith(f"{member}.")})
         place = field.frame(np.random.default_rng(0).uniform(0, 10, (50, 3)))
-        assert torch.equal(network(place), field.members[member][1](place))
+        assert torch.equal(network(place), field.members[member][1].network(place))
 
 
 def test_the_function_is_continuous_and_agrees_with_the_slices():

@@ -20,7 +20,7 @@ from bundle.inferers import (
     Reconstruction,
     SliceInferer,
 )
-from bundle.inferers.implicit.field import Guide, MillimetreFrame
+from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField
 from bundle.inferers.implicit.millimetre import samples
 from bundle.inferers.implicit.siren_prior import SIREN_PRIOR, prior_planes
 
@@ -183,9 +183,9 @@ def test_planes_of_the_study_are_the_unobserved_slices():
 def test_a_member_is_fitted_to_a_bounded_number_of_voxels():
     seen = observed()
     guide = Guide(np.array([2.0, 4.0]), np.full((20, 18, 2), 0.5), weight=0.3, part=0.5)
-    frame = MillimetreFrame((0.0,) * 3, (1.0,) * 3)
-    places, values, weights = samples(seen, frame, guide, most=100, seed=3)
-    places = places.numpy()
+    field = NoduleField([], MillimetreFrame((0.0,) * 3, (1.0,) * 3), seen, guide)
+    data = samples(field, most=100, seed=3)
+    places, values, weights = data.coordinates.numpy(), data.values, data.weights
     assert len(places) == len(values) == len(weights) == 200
     assert len(np.unique(places, axis=0)) == 200
     assert (values[100:] == 0.5).all()
@@ -195,12 +195,12 @@ def test_a_member_is_fitted_to_a_bounded_number_of_voxels():
     # the guide as a whole counts against the observed slices as it does with all voxels
     assert torch.all(weights[:100] == 1)
     assert (weights[100:].sum() / weights[:100].sum()).item() == pytest.approx(0.3 * 2 / 3)
-    again, other = samples(seen, frame, guide, 100, 3)[0], samples(seen, frame, guide, 100, 4)[0]
+    again, other = samples(field, 100, 3).coordinates, samples(field, 100, 4).coordinates
     assert np.array_equal(places, again)
     assert not np.array_equal(places, other)
-    everything = samples(seen, frame, guide, None)
-    assert len(everything[0]) == seen.image.size + 2 * 360
-    assert everything[2].unique().tolist() == pytest.approx([0.3, 1.0])
+    everything = samples(field, None)
+    assert len(everything) == seen.image.size + 2 * 360
+    assert everything.weights.unique().tolist() == pytest.approx([0.3, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_it_agrees_with_the_averages_and_knows_more_than_a_curve_through_them(th
     field = method.fit(observed)
     places = np.array([[1.6, 2.4, 9.0], [1.6, 2.4, 9.01]])
     assert abs(np.diff(field(places))[0]) < 0.01  # continuous where a slice's centre is near
-    averaged = isinstance(field.members[0][1], ProfileMean)
+    averaged = isinstance(field.members[0][1].network, ProfileMean)
     assert averaged == (name == "siren_mm")
 
 
