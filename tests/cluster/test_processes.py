@@ -59,16 +59,16 @@ class Trouble:
         return index
 
 
-@pytest.mark.parametrize("workers", [2, 6])
+@pytest.mark.parametrize("workers", [2, 4])
 def test_a_piece_whose_process_dies_is_tried_once_more_and_then_fails_alone(workers, tmp_path, capsys):
     work, died = Trouble(tmp_path), lambda piece, reason: (piece, reason)
-    results = dict(LocalProcesses(workers).run(work, range(6), "trouble", died))
+    results = dict(LocalProcesses(workers).run(work, range(4), "trouble", died))
     again = "also when it was tried once more, alone"
     assert results.pop(1) == (1, f"its process was killed, {again}: if memory ran out, give it a machine with more")
     assert results.pop(3) == (3, f"its process crashed (SIGBUS), {again}")
-    assert results == {i: i for i in (0, 2, 4, 5)}
-    tries = [len({path.name for path in tmp_path.glob(f"{i}-*")}) for i in range(6)]
-    assert tries == [1, 2, 2, 2, 1, 1], "each try is a process of its own"
+    assert results == {0: 0, 2: 2}
+    tries = [len({path.name for path in tmp_path.glob(f"{i}-*")}) for i in range(4)]
+    assert tries == [1, 2, 2, 2], "each try is a process of its own"
     assert capsys.readouterr().err.count("is tried once more, alone, after the others") == 3
 
 

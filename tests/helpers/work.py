@@ -1,10 +1,4 @@
-"""Pieces of work, and a method, that any process can import."""
-
-import os
-import signal
-from pathlib import Path
-
-from bundle.inferers import PriorInferer
+"""A piece of work that any process can import, and quickly."""
 
 
 class Double:
@@ -12,18 +6,3 @@ class Double:
 
     def __call__(self, index, report):
         return 2 * index
-
-
-class DiesOnce(PriorInferer):
-    """Kills its process, unless a file is there: which it makes."""
-
-    def __init__(self, mark, **options):
-        super().__init__(**options)
-        self.mark = Path(mark)
-
-    def reconstruct(self, observed):
-        try:
-            self.mark.touch(exist_ok=False)
-        except FileExistsError:
-            return super().reconstruct(observed)
-        os.kill(os.getpid(), signal.SIGKILL)

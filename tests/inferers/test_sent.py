@@ -53,7 +53,7 @@ def made_in(folder):
 
 
 def test_results_are_those_of_this_process_also_when_a_worker_is_killed(machines, scans, caplog, capsys):
-    ours = {"_target_": "helpers.work.DiesOnce", "_mode_": "callable", "mark": str(scans / "mark")}
+    ours = {"_target_": "helpers.deadly.DiesOnce", "_mode_": "callable", "mark": str(scans / "mark")}
     ours |= {"network": "@network_def", "weights": "@weights"}
     options = {"image": "in", "weights": "weights.pt", "calibration": "errors.json", "method": "ours"}
     options |= {"inferers#ours": ours, "center": [10, 9, 2], "center_unit": "voxel", "size_mm": 9.0}

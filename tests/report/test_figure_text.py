@@ -23,8 +23,6 @@ TOUCH = 0.5  # points that boxes may share: they have some air around the glyphs
 def text_boxes(figure):
     """What is written and where, in points; only what a reader sees, as it is drawn."""
     figure.set_dpi(72)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
     found = []
     draw = Text.draw
 

@@ -20,6 +20,7 @@ from bundle.errors import InputError
 from bundle.inferers.names import chosen_names
 from bundle.report.tidy import COLUMNS, read_rows
 
+TABLES = ("metrics", "texture", "failures", "summary")
 QUICK = ["nearest", "linear", "cubic", "pchip", "morphological", "signed_distance"]
 
 
@@ -76,12 +77,14 @@ def test_files_and_columns(nodule_folder, tmp_path):
 
 def test_workers_do_not_change_a_digit(nodule_folder, tmp_path):
     folder = nodule_folder(3)
-    texts = []
+    (folder / "n1_mask.nii.gz").unlink()  # a failure is one everywhere
+    found = []
     for workers in (1, 2):
         out = tmp_path / f"out{workers}"
-        make_study(folder, out, ["pchip", "siren"], epochs=2, workers=workers).run()
-        texts.append((out / "metrics.csv").read_text())
-    assert texts[0] == texts[1]
+        make_study(folder, out, ["pchip", "siren", "signed_distance"], epochs=2, workers=workers).run()
+        files = sorted(path.relative_to(out).as_posix() for path in (out / "nodules").rglob("*") if path.is_file())
+        found.append((files, *((out / f"{name}.csv").read_text() for name in TABLES)))
+    assert found[0] == found[1]
 
 
 def test_order_and_company_do_not_change_a_nodule(nodule_folder, tmp_path):
