@@ -12,10 +12,11 @@ gradients. Beyond the last observed slice w rises to 1 over the width of the las
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
+from scipy.ndimage import gaussian_filter
 
 from bundle.slices import ObservedSlices, bracket
 
@@ -59,21 +60,15 @@ class RawError:
         Returns:
             (X, Y, Z) float64, normalised; above 0 but at observed slices, where it is 0.
         """
-        weight, parts = self.parts(observed, spread)
-        total = self.spread * parts[0] + self.disagreement * parts[1] + self.edge * parts[2] + self.floor
-        return weight**self.power * total
-
-    def parts(self, observed: ObservedSlices, spread: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What the coefficients are of: (Z,) 4 f (1 - f), and (X, Y, Z) spread, disagreement and edge."""
-        sd = self.smooth_mm / np.array(observed.spacing)
-        smooth, gradient = np.empty(observed.intensity.shape), np.empty(observed.intensity.shape)
-        for k in range(observed.intensity.shape[2]):
-            slice_ = observed.intensity[..., k].astype(np.float64)
-            smooth[..., k] = gaussian_filter(slice_, sd, mode="nearest")
-            gradient[..., k] = gaussian_gradient_magnitude(slice_, sd, mode="nearest") / np.mean(observed.spacing)
+        sd = (*self.smooth_mm / np.array(observed.spacing), 0)
+        smooth = functools.partial(gaussian_filter, sigma=sd, mode="nearest")
+        image = observed.intensity.astype(np.float64)
+        slope_x, slope_y = smooth(image, order=(1, 0, 0)), smooth(image, order=(0, 1, 0))
+        edge = np.sqrt(slope_x * slope_x + slope_y * slope_y) / np.mean(observed.spacing)
+        level = smooth(image)
         lower, upper, fraction = bracket(observed.positions, observed.targets)
         beyond = np.maximum(-fraction, fraction - 1)
         weight = np.where(beyond > 0, np.minimum(beyond, 1), 4 * fraction * (1 - fraction))
-        smoothed = np.stack([gaussian_filter(s, sd, mode="nearest") for s in np.moveaxis(spread, 2, 0)], axis=-1)
-        difference = np.abs(smooth[..., upper] - smooth[..., lower])
-        return weight, [smoothed, difference, np.maximum(gradient[..., upper], gradient[..., lower])]
+        total = self.spread * smooth(spread) + self.disagreement * np.abs(level[..., upper] - level[..., lower])
+        total += self.edge * np.maximum(edge[..., upper], edge[..., lower]) + self.floor
+        return weight**self.power * total

@@ -19,10 +19,10 @@ from scipy.ndimage import map_coordinates
 
 from bundle.engines import StackTrainer, one_thread
 from bundle.engines.steps.fit import NoduleFit
-from bundle.inferers.implicit.fitted import numbered, recorded, state_of
+from bundle.inferers.implicit.fitted import numbered, state_of
 from bundle.inferers.interpolation.splines import linear_weights
 from bundle.networks import Lattice
-from bundle.slices import ObservedSlices, Reconstruction, bracket, held, with_observed
+from bundle.slices import ObservedSlices, bracket, held, with_observed
 from bundle.transforms.hu import HU_RANGE
 
 # between the first and the second, of the gap in mm and of the root mean square of the pins in HU, pins come to fade
@@ -172,10 +172,6 @@ class NoduleField:
         pinned = self._grid(planes)[0] + sum(volume @ weights.T for volume, weights in self._pinned(planes))
         out[..., np.searchsorted(self.knots, planes)] = part * (self.guide.image - pinned)
         return out
-
-    def record(self) -> Reconstruction:
-        """How the members were fitted, without an image yet."""
-        return recorded(self.members)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Parameters of all members, their names led by the member's number."""

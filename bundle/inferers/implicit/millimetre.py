@@ -21,7 +21,7 @@ from bundle.engines.steps.counter_random import derive_key, splitmix64
 from bundle.errors import InputError
 from bundle.inferers.implicit.error import RawError
 from bundle.inferers.implicit.field import Guide, MillimetreFrame, NoduleField, frame_of
-from bundle.inferers.implicit.fitted import FittedInferer
+from bundle.inferers.implicit.fitted import FittedInferer, recorded
 from bundle.inferers.implicit.profile import averaged
 from bundle.networks import Siren
 from bundle.slices import ObservedSlices, Reconstruction
@@ -139,7 +139,7 @@ class MillimetreSirenInferer(FittedInferer):
         """See :class:`FittedInferer`."""
         results = []
         for one, field in zip(observed, self.fit_many(observed), strict=True):
-            result = field.record()
+            result = recorded(field.members)
             result.image, spread = field.slices(one.targets)
             result.error = self.expected_error(self._raw_error(field, spread), one, result.image)
             result.state = field.state()

@@ -45,12 +45,10 @@ def prior_planes(positions: np.ndarray, targets: np.ndarray, finest: float = 0.3
     for target in sorted(float(t) for t in targets):
         if np.abs(np.array(knots) - target).min() >= finest:
             knots.append(target)
-    ends = sorted(knots)
     planes = set(knots) - {float(p) for p in positions}
-    for low, high in itertools.pairwise(ends):
-        if positions[0] <= low and high <= positions[-1]:
-            count = math.ceil((high - low) / coarsest - 1e-9)
-            planes |= {low + (high - low) * i / count for i in range(1, count)}
+    for low, high in itertools.pairwise(sorted(k for k in knots if positions[0] <= k <= positions[-1])):
+        count = math.ceil((high - low) / coarsest - 1e-9)
+        planes |= {low + (high - low) * i / count for i in range(1, count)}
     return np.array(sorted(planes))
 
 
