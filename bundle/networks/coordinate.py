@@ -67,16 +67,16 @@ class FinerLayer(SineLayer):
 
 
 class Decoder(nn.Module):
-    """A first layer, hidden layers each followed by dropout, a linear head.
+    """A first layer, hidden layers each followed by dropout, a linear head; by default the paper's.
 
     Args:
         in_channels: features of a place.
         out_channels: values at a place; 1 for brightness.
         hidden_features: width of every layer.
-        hidden_layers: layers after the first. 0 leaves the first.
-        activation: of the layers; ``"relu"`` with Glorot's initialisation.
+        hidden_layers: layers after the first: 3 in the paper's text, 2 in its code. 0 leaves the first.
         omega_0: frequency factor of sines.
         dropout: probability of dropping a unit after each hidden layer; 0 leaves dropout out.
+        activation: of the layers; ``"relu"`` with Glorot's initialisation.
         is_first: whether what comes in is coordinates, not what another layer makes; see :class:`SineLayer`.
 
     Raises:
@@ -91,11 +91,11 @@ class Decoder(nn.Module):
         self,
         in_channels: int = 3,
         out_channels: int = 1,
-        hidden_features: int = 64,
-        hidden_layers: int = 2,
-        activation: Activation = "sine",
+        hidden_features: int = 256,
+        hidden_layers: int = 3,
         omega_0: float = 30.0,
-        dropout: float = 0.0,
+        dropout: float = 0.5,
+        activation: Activation = "sine",
         is_first: bool = True,
     ) -> None:
         super().__init__()
@@ -123,6 +123,23 @@ class Decoder(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Brightness: (..., in_channels) to (..., out_channels), normalised, not clipped."""
         return self.layers(features)
+
+
+class Siren(Decoder):
+    """The paper's TumorSIREN: one sine layer, hidden sine layers each followed by dropout, a linear head.
+
+    Its places are (x, y, z), scaled to [-1, 1] along each axis of the crop; arguments are those of :class:`Decoder`.
+
+    Source: Sitzmann, Martel, Bergman, Lindell, Wetzstein, *Implicit Neural Representations with Periodic
+    Activation Functions*, NeurIPS 2020; dropout after the hidden layers as in the paper's TumorSIREN.
+
+    Example:
+        >>> net = Siren().eval()
+        >>> net(torch.zeros(1, 2048, 3)).shape  # (batch, places, coordinates) to (batch, places, values)
+        torch.Size([1, 2048, 1])
+        >>> sum(p.numel() for p in net.parameters())
+        198657
+    """
 
 
 class CoordinateNetwork(nn.Module):

@@ -38,14 +38,14 @@ class Lattice:
         """(N, 3) coordinates."""
         return self.of(torch.stack(torch.meshgrid(*self.axes, indexing="ij"), dim=-1).reshape(-1, 3))
 
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """Of values (X * Y * Z, ...) those of the places that are kept."""
+        return values if self.kept is None else values[self.kept]
+
     def to(self, device: torch.device | str) -> Lattice:
         """The same on a device."""
         x, y, z = (axis.to(device) for axis in self.axes)
         return Lattice((x, y, z), None if self.kept is None else self.kept.to(device))
-
-    def of(self, values: torch.Tensor) -> torch.Tensor:
-        """Of values (X * Y * Z, ...) those of the places that are kept."""
-        return values if self.kept is None else values.index_select(0, self.kept)
 
 
 def on_lattice(encoding: nn.Module, lattice: Lattice) -> Callable[[], torch.Tensor]:
@@ -138,16 +138,21 @@ class GridLevel(nn.Module):
         if self.hashed:
             places = lattice.places()
             return lambda: self(places)
-        matrices = []
-        for axis, along in enumerate(lattice.axes):
-            nodes, weights = self._along(axis, along)
-            matrices.append((one_hot(nodes, self.shape[axis]) * weights[..., None]).sum(-2))
+        bases = []
+        for axis, places in enumerate(lattice.axes):
+            nodes, weights = self._along(axis, places)
+            bases.append((one_hot(nodes, self.shape[axis]) * weights[..., None]).sum(-2))
+        # z with the features side by side, and what is kept of one row: plain products, and quick ways back
+        along_x, along_y, basis = bases
+        along_z = torch.kron(basis, torch.eye(self.out_features).to(basis)).T.contiguous()
+        kept = lattice.kept
+        if kept is not None:
+            kept = (kept[:, None] * self.out_features + torch.arange(self.out_features).to(kept)).flatten()
 
         def features() -> torch.Tensor:
-            along_x, along_y, along_z = matrices
-            volume = along_z @ self.table.unflatten(0, self.shape)  # (I, J, Z, F)
-            volume = along_y @ volume.flatten(2)  # (I, Y, Z * F)
-            return lattice.of((along_x @ volume.flatten(1)).view(-1, self.out_features))
+            volume = (self.table.view(-1, len(along_z)) @ along_z).unflatten(0, self.shape[:2])  # (I, J, Z * F)
+            values = (along_x @ (along_y @ volume).flatten(1)).flatten()  # (X * Y * Z * F,)
+            return (values if kept is None else values.index_select(0, kept)).view(-1, self.out_features)
 
         return features
 

@@ -27,7 +27,7 @@ def instant_ngp(levels: int = 16, coarsest: int = 16, finest: int = 512, table: 
     growth = (finest / coarsest) ** (1 / (levels - 1))
     sizes = [2 / math.floor(coarsest * growth**level + 1e-9) for level in range(levels)]
     grid = Concatenation([GridLevel([size] * 3, [-1.0] * 3, [1.0] * 3, table=table) for size in sizes])
-    return CoordinateNetwork(grid, Decoder(grid.out_features, hidden_features=64, hidden_layers=1, activation="relu"))
+    return CoordinateNetwork(grid, Decoder(grid.out_features, 1, 64, hidden_layers=1, dropout=0, activation="relu"))
 
 
 def fourier_mlp(sigma: float = 10.0, frequencies: int = 256) -> CoordinateNetwork:
@@ -44,4 +44,4 @@ def fourier_mlp(sigma: float = 10.0, frequencies: int = 256) -> CoordinateNetwor
         328961
     """
     encoding = FourierFeatures(sigma / 2, frequencies)
-    return CoordinateNetwork(encoding, Decoder(2 * frequencies, 1, 256, hidden_layers=3, activation="relu"))
+    return CoordinateNetwork(encoding, Decoder(2 * frequencies, dropout=0, activation="relu"))

@@ -24,7 +24,7 @@ OPTIONS = FitOptions(
 def grid(seed=0, cell=0.6):
     torch.manual_seed(seed)
     level = GridLevel([cell] * 3, [-1] * 3, [1] * 3, orders=(1, 1, 2), shifted=True)
-    return CoordinateNetwork(level, Decoder(2, hidden_features=8, hidden_layers=1, is_first=False))
+    return CoordinateNetwork(level, Decoder(2, hidden_features=8, hidden_layers=1, dropout=0.0, is_first=False))
 
 
 def data(seed=0, counts=(5, 4, 3), kept=None):

@@ -25,14 +25,14 @@ def by_hand(network, x, activation):
 )
 def test_a_decoder_is_its_formula(name, activation):
     torch.manual_seed(0)
-    network = Decoder(5, 2, 16, 2, name, omega_0=7.0)
+    network = Decoder(5, 2, 16, 2, omega_0=7.0, dropout=0.0, activation=name)
     x = np.random.default_rng(0).uniform(-1, 1, (40, 5))
     np.testing.assert_allclose(network(torch.tensor(x).float()).detach(), by_hand(network, x, activation), atol=1e-5)
 
 
 def test_the_siren_is_the_decoder_of_coordinates():
     networks = []
-    for make in (lambda: Siren(3, 1, 16, 2, 30.0, 0.0), lambda: Decoder(3, 1, 16, 2, "sine", 30.0)):
+    for make in (lambda: Siren(3, 1, 16, 2, 30.0, 0.0), lambda: Decoder(3, 1, 16, 2, 30.0, 0.0, "sine")):
         torch.manual_seed(0)
         networks.append(make())
     x = torch.rand(9, 3)
@@ -47,7 +47,7 @@ def test_an_unknown_activation_is_told():
 
 def test_a_network_on_a_lattice_follows_its_parameters():
     torch.manual_seed(0)
-    network = CoordinateNetwork(GridLevel([0.5] * 3, [-1] * 3, [1] * 3), Decoder(2, hidden_features=8))
+    network = CoordinateNetwork(GridLevel([0.5] * 3, [-1] * 3, [1] * 3), Decoder(2, hidden_features=8, dropout=0.0))
     lattice = Lattice((torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 3), torch.linspace(-1, 1, 2)))
     values = network.on_lattice(lattice)
     before = values()

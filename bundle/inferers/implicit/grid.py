@@ -75,17 +75,14 @@ class GridOptions(EnsembleOptions):
 
     def network(self, observed: ObservedSlices, frame: MillimetreFrame) -> nn.Module:
         """A new member for a nodule: its extent, and cells along z that are no shorter than its largest gap."""
-        half = observed.thickness_mm / 2
-        end = [(n - 1) * s for n, s in zip(observed.intensity.shape, observed.spacing, strict=False)]
-        corners = [[0.0, 0.0, observed.positions[0] - half], [*end, observed.positions[-1] + half]]
-        low, high = frame(np.array(corners)).tolist()
-        gap = observed.gap_mm
+        half, gap = observed.thickness_mm / 2, observed.gap_mm
+        ends = np.array([observed.positions[0] - half, observed.positions[-1] + half])
+        low, high = frame.lattice(observed, ends).places()[[0, -1]].tolist()
         cells = [(np.array([cell, cell, max(cell, gap)]) * frame.scale).tolist() for cell in self.levels(gap)]
         levels = [GridLevel(cell, low, high, self.features, (1, 1, 2), shifted=True) for cell in cells]
         encoding = Concatenation([SineLayer(3, self.hidden_features, self.omega_0, is_first=True), *levels])
-        decoder = Decoder(
-            encoding.out_features, 1, self.hidden_features, self.hidden_layers - 1, "sine", self.omega_0, is_first=False
-        )
+        sizes = (encoding.out_features, 1, self.hidden_features, self.hidden_layers - 1)
+        decoder = Decoder(*sizes, self.omega_0, dropout=0.0, is_first=False)
         return CoordinateNetwork(encoding, decoder)
 
 

@@ -105,8 +105,8 @@ class MillimetreSirenInferer(FittedInferer):
     On a CPU the result depends neither on the other targets asked for nor on what is fitted beside it. Two observed
     slices are enough. Beyond the first and the last, that slice is repeated.
 
-    Source: of the networks, Sitzmann et al. 2020 (:mod:`bundle.networks.siren`); of the mean of several and its spread,
-    Lakshminarayanan, Pritzel and Blundell, *Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Source: of the networks, Sitzmann et al. 2020 (:class:`bundle.networks.Siren`); of the mean of several and its
+    spread, Lakshminarayanan, Pritzel and Blundell, *Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles*, NeurIPS 2017.
 
     Example:
