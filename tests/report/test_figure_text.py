@@ -6,8 +6,9 @@ import pytest
 from helpers.report_folder import write_study
 from matplotlib.text import Text
 
-from bundle.inferers.registry import METHODS, default_methods
+from bundle.inferers.registry import METHODS, default_methods, label
 from bundle.report.figures import draw as figures
+from bundle.report.figures.style import tick_label
 from bundle.report.results import StudyResults
 
 OTHERS = ("ours", "a_method_with_a_rather_long_name", "Supercalifragilistic", "x2", "another_lab_s_diffusion_2026")
@@ -67,6 +68,10 @@ def test_no_words_of_a_figure_meet_or_leave_it(tmp_path, monkeypatch, count, nod
     told = {name: faults(figure) for name, figure in drawn.items()}
     assert {name: found for name, found in told.items() if found} == {}
     assert all(figure.get_size_inches()[1] < 297 / 25.4 - 1 for figure in drawn.values())
+
+
+def test_names_of_the_bundle_are_whole_beside_an_axis():
+    assert [tick_label(name) for name in METHODS] == [label(name) for name in METHODS]
 
 
 def test_many_methods_are_shown_in_further_figures_none_left_out(tmp_path):
