@@ -15,6 +15,7 @@ import torch
 HU_MIN = -1000.0
 HU_MAX = 400.0
 HU_RANGE = HU_MAX - HU_MIN  # HU that a difference of 1 between normalised values stands for
+SCANNER_HU = (-1024, 3071)  # of 12 bits, as most scanners store
 
 
 def to_unit(hu: Any, clip: bool = True) -> Any:

@@ -115,6 +115,20 @@ def test_the_profile_is_an_option(tmp_path):
     assert not np.array_equal(voxels[..., 0], hu[..., 0])  # a thick slice is no thin one
 
 
+def test_values_beyond_the_scanner_are_told_and_left(tmp_path, caplog):
+    hu, _ = small_nodule((16, 14, 6))
+    caplog.set_level("INFO")
+    hu[4:6, 4:6, 2] = 3071  # metal in one slice alone, which is an average of thin ones
+    options = {"image": save(tmp_path / "thick.nii.gz", hu), "thickness_mm": 4.0, "method": "linear"}
+    voxels = np.asarray(nib.load(infer(tmp_path / "out", **options)).dataobj)
+    told = f"values from {voxels.min()} to {voxels.max()} HU: beyond the scan and a scanner of 12 bits"
+    assert voxels.max() > 3071
+    assert told in caplog.text
+    (record,) = (tmp_path / "out").glob("*_dense_linear.json")
+    assert any(note.startswith(told) for note in json.loads(record.read_text())["notes"])
+    assert told in next((tmp_path / "out").glob("*preview.html")).read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

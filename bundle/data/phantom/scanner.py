@@ -16,6 +16,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from bundle.data.phantom.grid import FineGrid
+from bundle.transforms.hu import SCANNER_HU
 
 FWHM_PER_SD = 2.3548
 
@@ -119,7 +120,7 @@ def scan(
     for k, row in enumerate(weights):
         used = np.flatnonzero(row)
         out[:, :, k] = (image[:, :, used[0] : used[-1] + 1] * row[used[0] : used[-1] + 1].astype(np.float32)).sum(-1)
-    return np.clip(np.rint(out), -1024, 3071)
+    return np.rint(out).clip(*SCANNER_HU)
 
 
 def _noise(shape: tuple[int, ...], pixel: tuple[float, ...], scanner: Scanner, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,7 @@ from bundle.inferers.consistency import agreed
 from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets, grid_notes
-from bundle.inferers.dense.range import filled, finish, outside_window
+from bundle.inferers.dense.range import beyond_scanner, filled, finish, outside_window
 from bundle.inferers.dense.seams import without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
@@ -63,8 +63,7 @@ class DenseInferer(Inferer):
             ones would be a band. False: not those either, whose noise shows (:mod:`bundle.inferers.dense.seams`).
         calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
             None: they are as the method has them.
-        from_network: a method that fits a network starts from a copy of the one it is called with; False: from a new
-            one, seeded.
+        from_network: fits start from a copy of the network that it is called with; False: from a new one, seeded.
         progress: show a progress bar.
         thickness_mm: of the slices, over which each is an average, of methods that reckon with it; None: as
             ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
@@ -206,6 +205,7 @@ class DenseInferer(Inferer):
             if error is not None:
                 error *= HU_RANGE
                 error[..., kept >= 0] = 0
+            self._note(beyond_scanner(dense, data[0]))
         new = affine * [1, 1, step / spacing[2], 1]
         meta = {
             "method": name,

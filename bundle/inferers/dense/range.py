@@ -11,6 +11,7 @@ import numpy as np
 from bundle.inferers.interpolation.splines import held, nearest_weights, pchip
 from bundle.slices import ObservedSlices
 from bundle.transforms import to_hu
+from bundle.transforms.hu import SCANNER_HU
 
 
 def outside_window(intensity: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,3 +94,28 @@ def finish(
         row[:, seen] = hu[:, kept[seen]]
         if padding is not None and (padded := hu == padding).any():
             row[padded[:, nearest]] = padding
+
+
+def beyond_scanner(dense: np.ndarray, observed: np.ndarray) -> list[str]:
+    """Whether a dense volume has HU that neither its scan has nor a scanner of 12 bits gives, in a sentence.
+
+    They are not bounded: where slices have a thickness, their averages could not be those of the scan then.
+
+    Args:
+        dense: (X, Y, Z) HU.
+        observed: (X, Y, K) HU.
+
+    Example:
+        >>> beyond_scanner(np.array([[[-900.0, 3500.0]]]), np.array([[[-1000.0, 3071.0]]]))
+        ['values from -900 to 3500 HU: beyond the scan and a scanner of 12 bits, -1024 to 3071 HU; they are left so']
+        >>> beyond_scanner(np.array([[[3100.0]]]), np.array([[[3200.0]]]))
+        []
+    """
+    low, high = min(SCANNER_HU[0], observed.min()), max(SCANNER_HU[1], observed.max())
+    lowest, highest = dense.min(), dense.max()
+    if low <= lowest and highest <= high:
+        return []
+    return [
+        f"values from {lowest:.0f} to {highest:.0f} HU: beyond the scan and a scanner of 12 bits, {low:.0f} to "
+        f"{high:.0f} HU; they are left so"
+    ]
