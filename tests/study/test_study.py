@@ -120,13 +120,12 @@ def test_a_changed_parameter_is_noticed_and_not_mixed(nodule_folder, tmp_path, c
 
 
 def test_killed_and_resumed_equals_never_killed(nodule_folder, tmp_path):
-    folder = nodule_folder(3)
-    arguments = ["--datalist", str(folder), "--methods", "['linear','siren']", "--epochs", "40", "--device", "cpu"]
-    arguments += ["--workers", "1", "--report", "False", "--output_dir"]
-    whole = run_command(*arguments, str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr[-2000:]
+    folder, methods, epochs = nodule_folder(3), ["linear", "siren"], 40
+    make_study(folder, tmp_path / "whole", methods, epochs=epochs).run()
 
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/study.json", *arguments]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/study.json"]
+    command += ["--datalist", str(folder), "--methods", str(methods), "--epochs", str(epochs), "--device", "cpu"]
+    command += ["--workers", "1", "--report", "False", "--output_dir"]
     killed = subprocess.Popen(
         [*command, str(tmp_path / "killed")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -140,8 +139,7 @@ def test_killed_and_resumed_equals_never_killed(nodule_folder, tmp_path):
     assert not (tmp_path / "killed" / "metrics.csv").exists()
     stamp = first.stat().st_mtime_ns
 
-    resumed = run_command(*arguments, str(tmp_path / "killed"))
-    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    make_study(folder, tmp_path / "killed", methods, epochs=epochs).run()
     assert first.stat().st_mtime_ns == stamp
     assert (tmp_path / "killed" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
