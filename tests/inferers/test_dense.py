@@ -84,7 +84,7 @@ def test_tiles_cover_the_plane_and_their_weights_sum_to_one(shape, tile, overlap
         ((0.7, 0.7, 2.5), 0.7, None, ["not known: taken as planes"]),
         ((0.7, 0.7, 2.5), 2.6, 0.0, ["farther than those of the scan (2.5 mm): the result is coarser"]),
         ((0.7, 2.5, 0.7), 0.7, 0.0, ["seem not to be axial"]),
-        ((0.7, 0.7, 2.5), 0.7, 10.0, ["10 mm thick and 2.5 mm apart"]),
+        ((0.7, 0.7, 2.5), 0.7, 10.0, ["10 mm thick and 2.5 mm apart", "values of up to"]),
     ],
 )
 def test_what_is_odd_about_the_slices_is_a_note_of_the_result(spacing, step, thickness, words):

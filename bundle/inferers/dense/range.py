@@ -97,9 +97,9 @@ def finish(
 
 
 def beyond_scanner(dense: np.ndarray, observed: np.ndarray) -> list[str]:
-    """Whether a dense volume has HU that neither its scan has nor a scanner of 12 bits gives, in a sentence.
+    """Whether a dense volume is brighter than its scan and than a scanner of 12 bits can be, in a sentence.
 
-    They are not bounded: where slices have a thickness, their averages could not be those of the scan then.
+    It is not bounded: where slices have a thickness, their averages could not be those of the scan then.
 
     Args:
         dense: (X, Y, Z) HU.
@@ -107,15 +107,14 @@ def beyond_scanner(dense: np.ndarray, observed: np.ndarray) -> list[str]:
 
     Example:
         >>> beyond_scanner(np.array([[[-900.0, 3500.0]]]), np.array([[[-1000.0, 3071.0]]]))
-        ['values from -900 to 3500 HU: beyond the scan and a scanner of 12 bits, -1024 to 3071 HU; they are left so']
+        ['values of up to 3500 HU: more than the scan and a scanner of 12 bits have, 3071 HU; they are left so']
         >>> beyond_scanner(np.array([[[3100.0]]]), np.array([[[3200.0]]]))
         []
     """
-    low, high = min(SCANNER_HU[0], observed.min()), max(SCANNER_HU[1], observed.max())
-    lowest, highest = dense.min(), dense.max()
-    if low <= lowest and highest <= high:
+    most, highest = max(SCANNER_HU[1], observed.max()), dense.max()
+    if highest <= most:
         return []
     return [
-        f"values from {lowest:.0f} to {highest:.0f} HU: beyond the scan and a scanner of 12 bits, {low:.0f} to "
-        f"{high:.0f} HU; they are left so"
+        f"values of up to {highest:.0f} HU: more than the scan and a scanner of 12 bits have, {most:.0f} HU; they are "
+        "left so"
     ]
