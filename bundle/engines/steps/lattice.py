@@ -40,6 +40,9 @@ class LatticePath:
         self.description = description
         self._values: dict[int, Callable[[], torch.Tensor]] = {}
         self._ends: list[Callable[[], None]] = []
+        # glibc keeps twice the largest block freed so far, up to 32 MiB, and returns what is above it to the system: a
+        # step's arrays, which then come back page by page, a quarter of its time. So one such block is freed, untouched
+        torch.empty(31 << 20, dtype=torch.uint8)
 
     def epoch(self, fits: Sequence[NoduleFit]) -> list[float]:
         """See :class:`bundle.engines.steps.fit.FitPath`."""
