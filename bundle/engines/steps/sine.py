@@ -56,10 +56,11 @@ class _Sine(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple:
-        x, folded, cosine = ctx.saved_tensors
-        grad = grads[0].clone(memory_format=torch.contiguous_format)
-        bias = torch.empty(grad.shape[1])
-        pointers = (_pointer(cosine), _pointer(grad), _pointer(bias))
+        x, folded, grad = ctx.saved_tensors
+        given = grads[0].contiguous()
+        bias = torch.empty(given.shape[1])
+        # the product of both takes the cosine's place, which is needed no more, as a graph is gone back through once
+        pointers = (_pointer(given), _pointer(grad), _pointer(bias))
         ctx.library.function("back")(*_size(grad), ctypes.c_float(ctx.omega), *pointers)
         # x^T grad: its transpose is several times slower where x is three coordinates
         weight = ctx.omega * (x.T @ grad).T
