@@ -24,7 +24,7 @@ from bundle.progress import Progress, Report
 from bundle.report.sweep import SWEEP_FILE, SweepResults
 from bundle.report.tables.study_tables import write_tables
 from bundle.report.tables.sweep_order import answers
-from bundle.report.tables.sweep_tables import write_sweep_tables
+from bundle.report.tables.sweep_tables import failure_lines, write_sweep_tables
 from bundle.store import ResultStore
 from bundle.study.nodule import NoduleWork
 from bundle.study.outcome import Outcome
@@ -210,7 +210,7 @@ class Sweep:
         record = {"command": command_line(sys.argv), "settings": names}
         ResultStore(root).write_json(SWEEP_FILE, record)
         results, options = SweepResults(root), self.study.report_options
-        say(*answers(results, options))
+        say(*answers(results, options), *failure_lines(results))
         say(write_report(root, options, self.study.report, partial(write_sweep_tables, results, options)))
         ordered = [one for ordered in every for one in ordered]
         say(last_line(ordered, len(methods), time.perf_counter() - start, root, len(works)))

@@ -73,10 +73,13 @@ def test_what_was_stopped_goes_on_where_it_was(nodule_folder, tmp_path, capsys, 
     assert (out / "sweep.csv").read_bytes() == first
 
 
-def test_a_nodule_with_too_few_slices_for_a_stride_is_counted_and_shown(tmp_path):
+def test_a_nodule_with_too_few_slices_for_a_stride_is_counted_and_its_reason_said(tmp_path, capsys):
     for name, slices in (("short", 7), ("long", 19)):
         write_nodule(tmp_path / "nodules", name, *small_nodule((20, 18, slices)))
     make_sweep(tmp_path / "nodules", tmp_path / "out", ["linear", "cubic"], strides=[3, 8], report=True).run()
+    told = said(capsys)[0]
+    assert "stride_8, every method failed on 1 nodules: short: only 1 observed slice" in told
+    assert "stride_3, every" not in told
     with (tmp_path / "out" / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {r["nodule_id"] for r in rows if r["gain"] == "nan"} == {"short"}

@@ -137,15 +137,31 @@ def _strata(
 
 def failures(results: SweepResults) -> Table:
     """What failed at each setting, a row for each reason."""
-    rows = []
-    for setting in results.settings:
-        for reason, nodules, methods in _reasons(setting):
-            every = len(methods) == len(setting.results.methods)
-            names = "every method" if every else ", ".join(label(name) for name in methods)
-            rows.append((setting.words, names, str(len(nodules)), f"{nodules[0]}: {reason}"))
+    rows = [(setting.words, *row) for setting in results.settings for row in _failed(setting)]
     columns = ("setting", "method", "nodules", "remark")
     caption = "Failed reconstructions by setting: how many nodules, and the first one. All are in failures.csv there."
     return Table("", caption, columns, tuple(rows), heads=2, title="Failures")
+
+
+def failure_lines(results: SweepResults) -> list[str]:
+    """What failed and why, one sentence a setting: the reason that most nodules have."""
+    lines = []
+    for setting in results.settings:
+        rows = sorted(_failed(setting), key=lambda row: -int(row[1]))
+        for names, count, remark in rows[:1]:
+            more = f" (and {len(rows) - 1} more reasons in failures.csv)" if len(rows) > 1 else ""
+            lines.append(f"{setting.name}, {names} failed on {count} nodules: {remark}{more}")
+    return lines
+
+
+def _failed(setting: SettingResults) -> list[tuple[str, str, str]]:
+    """Methods, how many nodules, and the first one with its reason, a row for each reason."""
+    rows = []
+    for reason, nodules, methods in _reasons(setting):
+        every = len(methods) == len(setting.results.methods)
+        names = "every method" if every else ", ".join(label(name) for name in methods)
+        rows.append((names, str(len(nodules)), f"{nodules[0]}: {reason}"))
+    return rows
 
 
 def _reasons(setting: SettingResults) -> list[tuple[str, list[str], list[str]]]:
