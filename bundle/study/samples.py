@@ -145,8 +145,7 @@ class Samples:
             made = sampled(dense.voxels.astype(np.float32), error, observed, seed)
             made = agree_with_observed(made, observed, None)
             path = folder / output.replace(name, f"{name}_sample{k}", 1)
-            told = f"sample {k} of {self.count} of {record['method']}, not a measurement"
-            save_volume(path, made, dense.affine, description=told)
+            save_volume(path, made, dense.affine, description=f"sample {k} of {self.count}: {NOTE}")
             files[path.name] = file_digest(path)
             for part, (box, mask) in nodules.items():
                 nodule = segment(made[box], mask, spacing.tolist(), THRESHOLD_HU, MARGIN_MM)
