@@ -214,7 +214,7 @@ def write_nifti(
         shape: (X, Y, Z).
         dtype: number format that is stored.
         affine: (4, 4) voxel to RAS mm.
-        description: of the content, of which the header takes 80 bytes.
+        description: of the content, of which the header takes 79 bytes.
 
     Raises:
         OutputError: the disk is full, or the folder can't be written.
@@ -225,7 +225,7 @@ def write_nifti(
     image: Any = nib.Nifti1Image(np.zeros((1, 1, 1), dtype), affine)
     image.header.set_data_shape(shape)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = description.encode("ascii", "replace")[:80]
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
     image.header.set_slope_inter(1, 0)
     image.header.set_sform(affine, code="scanner")
     image.header.set_qform(affine, code="scanner")

@@ -23,7 +23,7 @@ class SaveVolumed(SaveImaged):
     """Save a dense volume as ``<name of its source>_<postfix><format>``, HU as int16, labels as whole numbers.
 
     A ``SaveImaged``, so that whoever leaves MONAI's saver out, as MONAI Label does, leaves this one out; unlike it,
-    HU are rounded, not cut, and the affine is the volume's own.
+    HU are rounded, not cut, the affine is the volume's own, and the header names the method.
 
     A volume that says how far it may be off, ``meta["expected_error"]`` (X, Y, Z) in HU, has this saved beside it, as
     ``..._<postfix>_uncertainty<format>``. Data with a ``result`` are saved under that name instead.
@@ -67,9 +67,11 @@ class SaveVolumed(SaveImaged):
             voxels, expected = volume[0].numpy(), volume.meta.get("expected_error")
             if volume.meta.get("content") == "mask":
                 voxels = voxels.astype(np.uint8 if voxels.max(initial=0) < 256 else np.uint16)
-            self._save(name, voxels, volume, description=str(volume.meta.get("sample") or ""))
+            made = f"dense volume, slices made by {volume.meta['method']}" if volume.meta.get("method") else ""
+            self._save(name, voxels, volume, description=str(volume.meta.get("sample") or made))
             if expected is not None:
-                self._save(f"{name}_uncertainty", np.asarray(expected), volume, whole=False)
+                told = made and f"expected error of a {made}"
+                self._save(f"{name}_uncertainty", np.asarray(expected), volume, whole=False, description=told)
         return out
 
     def _save(

@@ -113,6 +113,17 @@ def test_a_mask_of_another_image_is_refused(tmp_path):
         load_mask(save(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8)), image)
 
 
+@pytest.mark.parametrize("method", ["prior", "x" * 100])
+def test_a_saved_volume_says_in_its_header_what_made_it_and_nothing_of_the_patient(tmp_path, method):
+    meta = {"filename_or_obj": "DOE^JOHN.nii.gz", "method": method, "expected_error": np.ones((3, 3, 2))}
+    volume = MetaTensor(torch.zeros(1, 3, 3, 2), affine=torch.from_numpy(AFFINE), meta=meta)
+    SaveVolumed("pred", tmp_path, "dense")({"pred": volume})
+    for end, words in (("", "dense volume"), ("_uncertainty", "expected error of a dense volume")):
+        header = bytes(nib.load(tmp_path / f"DOE^JOHN_dense{end}.nii.gz").header["descrip"])
+        assert header.rstrip(b"\0").decode() == f"{words}, slices made by {method}"[:79]
+        assert header[79:] == b"\0"
+
+
 def test_saving_rounds_hu_and_keeps_the_affine(tmp_path):
     volume = MetaTensor(torch.full((1, 3, 3, 2), -850.6), affine=torch.from_numpy(AFFINE))
     volume.meta["filename_or_obj"] = "somewhere/1.2.840.113"
