@@ -59,9 +59,11 @@ class Samples:
             `sphere_distance` makes of the one drawn: ``<name>_samples_radiomics.csv``; None: not.
         method: that makes the dense volumes.
         methods: what makes each method, by name; None: the bundle's.
+        mask: that is drawn on the scans; None: there is none.
 
     Raises:
-        InputError: features are asked for, and no samples; samples of a method of the bundle that expects no error.
+        InputError: features are asked for, and no samples or no mask; samples of a method of the bundle that expects
+            no error.
 
     Example:
         >>> # Samples(8).write(Path("out"), "scan_dense_prior", record, image)
@@ -76,9 +78,12 @@ class Samples:
         radiomics: RadiomicsEvaluator | None = None,
         method: str = AUTO,
         methods: Mapping[str, Any] | None = None,
+        mask: str | None = None,
     ) -> None:
         if radiomics is not None and not count:
             raise InputError("--radiomics true measures samples here, and none are drawn: give --sample, and a --mask")
+        if radiomics is not None and mask is None:
+            raise InputError("--radiomics true measures a nodule in samples, and none is drawn: give --mask")
         if count and method in METHODS:
             make = METHODS[method].make
             given = (methods or {}).get(method, make)
@@ -136,8 +141,6 @@ class Samples:
         spacing = np.linalg.norm(dense.affine[:3, :3], axis=0)
         observed = self._observed(image, spacing, dense.voxels.shape[2])
         files, nodules = {}, _nodules(image, observed)
-        if self.radiomics is not None and not nodules:
-            raise InputError("--radiomics true measures a nodule in samples, and none is drawn: give --mask")
         volumes: dict[str, list[float]] = {part: [] for part in nodules}
         measured = {part: [self._features(dense.voxels, *of, spacing)] for part, of in nodules.items()}
         for k in range(1, self.count + 1):

@@ -120,6 +120,7 @@ def test_features_want_a_nodule_and_samples(scan, tmp_path):
     wanted = {"image": scan[0], "method": "prior", "radiomics": True, "preview": False}
     assert "none are drawn: give --sample" in mistake_in(run_config, tmp_path / "a", **wanted)
     assert "none is drawn: give --mask" in mistake_in(run_config, tmp_path / "b", **wanted, sample=1)
+    assert not (tmp_path / "b").exists()  # no work was done
 
 
 def test_a_method_that_expects_no_error_is_told_before_it_works(scan, tmp_path):
