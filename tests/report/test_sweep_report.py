@@ -87,6 +87,18 @@ def test_the_order_turns_where_the_lines_cross(results):
     assert "linear (1.5 to 3.5 mm: +0.20 to +0.30 dB, n = 6), then cubic (6 to 8.5 mm: 0.00 dB, n = 6)" in sentences[0]
 
 
+def test_the_best_is_told_with_the_interval_of_its_gains(results, monkeypatch):
+    gains = np.arange(6.0) / 10
+    monkeypatch.setattr(SweepResults, "others", lambda self, options: ["linear"])
+    monkeypatch.setattr(SweepResults, "points", lambda self, *_: np.concatenate([gains, gains + 1, -gains]))
+    means = np.random.default_rng(0).choice(gains, (20_000, 6)).mean(axis=1)
+    told = next(answers(results, OPTIONS))
+    found = re.search(r"linear \(1.5 to 3.5 mm: \+0.25 \((.*) to (.*)\) to \+1.25 \((.*) to (.*)\) dB, n = 6\)", told)
+    low, high = np.quantile(means, (0.025, 0.975))
+    assert [float(end) for end in found.groups()] == pytest.approx([low, high, low + 1, high + 1], abs=0.02)
+    assert told.endswith("gains against cubic, bootstrap 95 % interval over patients (5 or more).")
+
+
 def test_a_bin_of_very_few_patients_is_no_ground_for_the_best(tmp_path):
     found = SweepResults(write_sweep(tmp_path / "a", [(f"n{i}", m, "stride_8") for i in (1, 2) for m in METHODS]))
     assert all("6 to 8.5 mm" not in told and "bins of fewer than 5 patients left out: 1" in told

@@ -11,7 +11,7 @@ from bundle.inferers.registry import label
 from bundle.report.options import ReportOptions
 from bundle.report.statistics.gains import REGIONS, SHORT, WHERE, Gain
 from bundle.report.statistics.gaps import GapBin, Turn, binned, gap_bins, span_words, turns
-from bundle.report.statistics.tests import ENOUGH
+from bundle.report.statistics.tests import ENOUGH, OVER_PATIENTS
 from bundle.report.sweep import SweepResults
 from bundle.report.tables.scanner_tables import gain_text
 from bundle.report.tables.table import DASH, Table, signed
@@ -39,7 +39,7 @@ def answers(results: SweepResults, options: ReportOptions) -> Iterator[str]:
                 f"{label(name)} ({span_words(low, high)}{_span(gains)})" for name, low, high, gains in runs
             )
             told = f"; bins of fewer than {ENOUGH} patients left out: {few}" if few else ""
-            yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}{told}."
+            yield f"The best mean {WHERE[region]}, by gap: {words}; gains against {against}, {OVER_PATIENTS}{told}."
         elif few:
             yield f"No method is the best {WHERE[region]}: no bin of gaps has {ENOUGH} patients or more."
 
@@ -50,8 +50,9 @@ def _enough(order: Sequence[tuple[str, Gain]]) -> bool:
 
 
 def _span(gains: Sequence[Gain]) -> str:
-    """The least and the greatest of some gains, and how many points they are of."""
-    low, high = (signed(value, 2) for value in (min(g.mean for g in gains), max(g.mean for g in gains)))
+    """The least and the greatest of some gains, each with its interval if it has one, and of how many points."""
+    ends = (pick(gains, key=lambda gain: gain.mean) for pick in (min, max))
+    low, high = (gain_text(gain) if gain.low < gain.high else signed(gain.mean, 2) for gain in ends)
     counts = [g.n for g in gains]
     n = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return f": {low if low == high else f'{low} to {high}'} dB, n = {n}"
