@@ -80,6 +80,7 @@ _LEARNED: dict[str, Any] = {"sees_patients": True}
 # at the rates of their papers, without the warm-up, restarts, clipping and jitter that are the SIREN's
 _FIT = FitOptions(epochs=50, learning_rate=1e-2, warmup=0, t_0=50, clip_norm=0.0, jitter=0.0, precision="fp32")
 
+# Okabe and Ito's colours, then others that the colour-blind tell apart from them; only methods on request share one
 METHODS = {
     method.name: method
     for method in (
@@ -88,16 +89,16 @@ METHODS = {
         Method("cubic", CubicInferer, Look("#E69F00", "-.", "^")),
         Method("pchip", PchipInferer, Look("#009E73", _DASHES, "P"), "PCHIP"),
         Method("flow", FlowInferer, Look("#CC79A7", _MIXED, "<")),
-        Method("kriging", KrigingInferer, Look("#56B4E9", _MIXED, ">")),
-        Method("gate", GateInferer, Look("#009E73", _MIXED, "h")),
-        Method("morphological", MorphologicalInferer, Look("#CC79A7", (0, (6, 2)), "X")),
-        Method("signed_distance", SignedDistanceInferer, Look("#555555", (0, (2, 1)), "*")),
-        Method("sphere_distance", SphereDistanceInferer, Look("#E69F00", _MIXED, "p")),
-        Method("guided_distance", GuidedDistanceInferer, Look("#0072B2", _MIXED, "d")),
+        Method("kriging", KrigingInferer, Look("#8778FF", _MIXED, ">")),
+        Method("gate", GateInferer, Look("#87C378", _MIXED, "h")),
+        Method("morphological", MorphologicalInferer, Look("#C3A5A5", (0, (6, 2)), "X")),
+        Method("signed_distance", SignedDistanceInferer, Look("#2D3C2D", (0, (2, 1)), "*")),
+        Method("sphere_distance", SphereDistanceInferer, Look("#784B78", _MIXED, "p")),
+        Method("guided_distance", GuidedDistanceInferer, Look("#697878", _MIXED, "d")),
         Method("siren", ImplicitInferer, Look("#D55E00", "-", "o"), "SIREN", seconds=200.0),
-        Method("siren_mm", MillimetreSirenInferer, Look("#D55E00", _MIXED, "8"), "SIREN mm", seconds=1.5),
-        Method("grid_mm", GridInferer, Look("#0072B2", (0, (4, 2, 1, 2)), "X"), "grid mm", seconds=2.0),
-        Method("implicit_mm", MixedImplicitInferer, Look("#E69F00", (0, (4, 2, 1, 2)), "D"), "implicit mm",
+        Method("siren_mm", MillimetreSirenInferer, Look("#870F00", _MIXED, "8"), "SIREN mm", seconds=1.5),
+        Method("grid_mm", GridInferer, Look("#4B005A", (0, (4, 2, 1, 2)), "X"), "grid mm", seconds=2.0),
+        Method("implicit_mm", MixedImplicitInferer, Look("#965A3C", (0, (4, 2, 1, 2)), "D"), "implicit mm",
                needs=("siren_mm", "grid_mm"), seconds=3.5),
         Method("hash_grid", ImplicitInferer, Look("#555555", (0, (4, 2, 1, 2)), "^"), "hash grid",
                defaults={"network": instant_ngp, "options": _FIT}, on_request=True, seconds=10.0),
@@ -107,7 +108,7 @@ METHODS = {
         Method("prior", PriorInferer, Look("#555555", _MIXED, "H"), defaults={"weights": WEIGHTS},
                limits=TrainedLimits(gaps_mm=(1.0, 8.0), pixels_mm=(0.5, 1.0), thickness_mm=(0.0, 8.0)),
                seconds=0.2, **_LEARNED),
-        Method("siren_prior", PriorSirenInferer, Look("#CC79A7", (0, (8, 2)), "p"), "SIREN prior", needs=("prior",),
+        Method("siren_prior", PriorSirenInferer, Look("#0000C3", (0, (8, 2)), "p"), "SIREN prior", needs=("prior",),
                seconds=1.7, **_LEARNED),
         Method("prior_sample", SampleInferer, Look("#56B4E9", (0, (8, 2)), "1"), "prior: one sample of many",
                needs=("prior",), on_request=True, seconds=0.3, **_LEARNED),

@@ -14,6 +14,8 @@ from matplotlib.text import Text
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from bundle.inferers.registry import METHODS as BUNDLED
+from bundle.inferers.registry import default_methods
 from bundle.report.facts import NoduleFacts
 from bundle.report.figures import draw as figures
 from bundle.report.figures.style import PRINT_DPI, RC, looks
@@ -25,6 +27,7 @@ from bundle.report.results import StudyResults
 METHODS = ("nearest", "linear", "cubic", "pchip", "morphological", "signed_distance", "siren")
 # Machado, Oliveira and Fernandes 2009, severity 1: linear RGB to what is seen of it
 COLOUR_BLIND = {
+    "nobody": np.eye(3),
     "protanope": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     "tritanope": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
@@ -120,8 +123,8 @@ def test_every_method_looks_different_also_in_grey():
 
 
 @pytest.mark.parametrize("kind", list(COLOUR_BLIND))
-def test_the_colour_blind_tell_the_methods_apart(kind):
-    colors = [looks([name])[name].color for name in (*METHODS, "truth")]
+def test_the_colour_blind_tell_methods_apart_that_are_drawn_together_by_default(kind):
+    colors = [looks([name])[name].color for name in (*default_methods(BUNDLED), "truth")]
     rgb = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(COLOUR_BLIND[kind]).T, 0, 1)

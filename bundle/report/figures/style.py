@@ -1,7 +1,7 @@
 """How figures look: one colour, line and marker a method, type readable in print, PNG and PDF.
 
-Colours are Okabe and Ito's, told apart by the colour-blind; line style and marker differ too, so that a print in
-grey can be read. Widths are those of a page: 180 mm for two columns.
+Colours of methods stand in the registry, told apart by the colour-blind; line style and marker differ too, so that a
+print in grey can be read. Widths are those of a page: 180 mm for two columns.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _MARKERS = ("<", ">", "h", "p", "d", "8", "H")
 
 
 _SPARE = [
-    look
+    Look(color, line, marker)
     for line in _LINES
     for color, marker in zip(_COLORS, _MARKERS, strict=True)
-    if (look := Look(color, line, marker)) not in _LOOKS.values()
+    if (line, marker) not in {(look.linestyle, look.marker) for look in _LOOKS.values()}
 ]
 
 
