@@ -51,3 +51,9 @@ def test_every_room_has_a_page_of_its_docstrings_and_every_page_a_place_in_the_s
     shown = set(re.findall(r"automodule:: bundle\.(\w+)", "".join(pages.values())))
     assert {p.parent.name for p in (ROOT / "bundle").glob("*/__init__.py")} <= shown
     assert all(f"\n{name}\n" in index for name in pages)
+
+
+def test_the_front_page_names_every_document():
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [p.name for p in (ROOT / "docs").glob("*.md") if p.stem != "index" and f"(docs/{p.name})" not in front]
+    assert not missing
