@@ -53,7 +53,9 @@ def check_options() -> dict[str, Any]:
 
 
 def check_base(overlay: str, base: str = "study.json", part: str = "study") -> None:
-    """Refuse an overlay, a config that changes another one, where it was given alone; it asks in its ``+initialize``.
+    """Refuse an overlay, a config that changes another one, where it was given alone or with a wrong one.
+
+    It asks in its ``initialize``: first, where that takes the place of the base's, which MONAI does without a warning.
 
     Args:
         overlay: file name of the overlay.
@@ -67,8 +69,8 @@ def check_base(overlay: str, base: str = "study.json", part: str = "study") -> N
     def check() -> None:
         if part not in parser:
             raise InputError(
-                f"configs/{overlay} changes another config and is none by itself: give both, as in --config_file "
-                f"\"['configs/{base}','configs/{overlay}']\""
+                f"configs/{overlay} changes configs/{base} or one like it, and none was given before it: give both, as "
+                f"in --config_file \"['configs/{base}','configs/{overlay}']\""
             )
 
     parser = _parsers_at_work()[0]

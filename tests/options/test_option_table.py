@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import pytest
 from helpers.nodules import ROOT
@@ -13,6 +14,7 @@ from bundle.options.table import OPTIONS, options_table
 
 WORKFLOWS = ("study", "inference", "train", "fit_nodule")
 OVERLAYS = ("evaluate", "calibrate", "published_protocol", "multi_gpu_study", "slurm", "sweep")
+OWN_CHECK = ("evaluate", "calibrate", "sweep")  # whose check comes before all else
 NAMES = WORKFLOWS + OVERLAYS
 CONFIGS = {name: json.loads((ROOT / "configs" / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
 
@@ -49,15 +51,31 @@ def test_every_option_is_read_and_every_default_is_of_its_kind(names):
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_alone_says_what_it_changes(name):
     parser = ConfigParser()
-    with pytest.warns(UserWarning, match="copying instead"):
+    with warnings.catch_warnings(record=True) as told_by_monai:
         parser.read_config(ROOT / "configs" / f"{name}.json")
+    assert any("copying instead" in str(one.message) for one in told_by_monai) == (name not in OWN_CHECK)
     with pytest.raises(Exception) as fault:  # noqa: PT011 (MONAI wraps what an expression raises)
         parser.get_parsed_content("initialize")
     told = str(mistake_behind(fault.value))
     assert told == (
-        f"configs/{name}.json changes another config and is none by itself: give both, as in --config_file "
-        f"\"['configs/study.json','configs/{name}.json']\""
+        f"configs/{name}.json changes configs/study.json or one like it, and none was given before it: give both, as "
+        f"in --config_file \"['configs/study.json','configs/{name}.json']\""
     )
+
+
+@pytest.mark.parametrize("name", OWN_CHECK)
+@pytest.mark.parametrize("base", ["inference", "fit_nodule", "train"])
+def test_an_overlay_of_the_study_over_another_config_says_so_first(name, base):
+    parser = ConfigParser()
+    parser.read_config([ROOT / "configs" / f"{one}.json" for one in (base, name)])
+    with pytest.raises(Exception) as fault:  # noqa: PT011 (MONAI wraps what a part raises)
+        parser.get_parsed_content("initialize::0")
+    assert f"configs/{name}.json changes configs/study.json" in str(mistake_behind(fault.value))
+
+
+def test_an_overlay_whose_check_comes_first_leaves_nothing_out_that_the_study_initializes():
+    for name in OWN_CHECK:
+        assert CONFIGS[name]["initialize"][1:] == CONFIGS["study"]["initialize"]
 
 
 def test_the_page_of_options_has_the_table():
