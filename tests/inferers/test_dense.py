@@ -132,8 +132,7 @@ def test_observed_slices_are_not_kept_where_they_are_not_wanted():
 
 @pytest.mark.parametrize("profile", ["box", "bell"])
 @pytest.mark.parametrize("method", [PchipInferer(), KrigingInferer()])
-def test_the_averages_of_the_result_are_the_thick_slices(method, profile, monkeypatch):
-    monkeypatch.setattr("bundle.inferers.dense.inferer.without_seams", lambda *_: None)
+def test_the_averages_of_the_result_are_the_thick_slices(method, profile):
     volume = thick_volume((9, 8, 6), scale=300)
     how = {"slice_profile": profile, "keep_observed": False, "thickness_mm": 2.5}
     found = dense(volume, method, slice_spacing=0.5, **how)
@@ -142,6 +141,29 @@ def test_the_averages_of_the_result_are_the_thick_slices(method, profile, monkey
     averages = block_average(found[0, 0].numpy(), places, np.arange(1, 5) * 2.5, 2.5, profile)
     assert volume[0, 0].max() > 400
     np.testing.assert_allclose(averages, volume[0, 0, ..., 1:5], atol=2)
+
+
+class LooksAround(LinearInferer):
+    """A method whose tiles are blended."""
+
+    in_plane = True
+
+
+@pytest.mark.parametrize(
+    ("method", "thickness", "keep", "evened"),
+    [
+        (LooksAround(), 0.0, True, False),
+        (LooksAround(), 0.0, False, False),
+        (LooksAround(), 2.5, True, True),
+        (LinearInferer(), 2.5, True, False),
+        (LinearInferer(), 2.5, False, True),
+    ],
+)
+def test_seams_of_thick_slices_are_evened_where_the_whole_is_at_hand(method, thickness, keep, evened, monkeypatch):
+    places = []
+    monkeypatch.setattr("bundle.inferers.dense.inferer.even_bends", lambda _, where: places.append(where))
+    dense(thick_volume(), method, slice_spacing=0.5, keep_observed=keep, thickness_mm=thickness)
+    assert [where.thickness_mm for where in places] == [thickness] * evened
 
 
 def test_default_spacing_is_the_pixels():

@@ -32,7 +32,7 @@ from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets, grid_notes
 from bundle.inferers.dense.range import beyond_scanner, filled, finish, outside_window
-from bundle.inferers.dense.seams import without_seams
+from bundle.inferers.dense.seams import even_bends, without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
 from bundle.inferers.interpolation.splines import PchipInferer
@@ -60,17 +60,15 @@ class DenseInferer(Inferer):
         tile: a larger volume is worked through in tiles of at most so many voxels in x and y; bounds the memory.
         overlap: voxels over which neighbouring tiles are blended, of a method that looks around in plane.
         keep_observed: put observed slices into the result as they are, where they are planes: a thick one among thin
-            ones would be a band. False: not those either, whose noise shows (:mod:`bundle.inferers.dense.seams`).
-        calibration: file of calibrations, so that the expected errors of methods that give some are right in size;
-            None: they are as the method has them.
+            ones would be a band. False: not those either, whose noise shows (:mod:`bundle.inferers.dense.seams`). Of
+            thick slices a method that looks around in plane leaves no seams in any case, others where this is False.
+        calibration: file of calibrations, by which expected errors are right in size; None: they are the method's own.
         from_network: fits start from a copy of the network that it is called with; False: from a new one, seeded.
         progress: show a progress bar.
-        thickness_mm: of the slices, over which each is an average, of methods that reckon with it; None: as
-            ``meta["slice_thickness"]`` says, as of DICOM; 0: planes.
+        thickness_mm: of the slices, each an average over it; None: ``meta["slice_thickness"]``, as of DICOM; 0: planes.
         slice_profile: how a slice weighs its thickness, see :mod:`bundle.profile`.
         with_image: a mask method also gives the brightness under its mask, by PCHIP, as ``meta["dense_image"]``.
-        rounded: HU of a method that treats each voxel column by itself are rounded to int16 as they come, as files hold
-            them: half the memory. Those of others stay float32.
+        rounded: a method that treats each voxel column by itself gives int16, as files do: half the memory of float32.
 
     Attributes:
         on_progress: told how many tiles are done, in parts too while a method is fitted to one; None: the bar is.
@@ -255,11 +253,11 @@ class DenseInferer(Inferer):
         overlap = min(self.overlap, self.tile // 2) if method.in_plane else 0
         tile = self.tile if method.in_plane else column_tile(self.tile, len(template.targets))
         parts = tiles(data.shape[:2], tile, overlap)
-        shape = (*data.shape[:2], len(template.targets))
         mean = method.prior if isinstance(method, SampleInferer) else method
         # seams are seen in the whole volume alone, and tiles are blended before they are rounded
-        rounded = self.rounded and self.keep_observed and not method.in_plane
-        blend = Blend(shape, parts, overlap, np.int16 if rounded else np.float32)
+        joined = method.in_plane or not self.keep_observed
+        rounded = self.rounded and not joined
+        blend = Blend((*data.shape[:2], len(template.targets)), parts, overlap, np.int16 if rounded else np.float32)
         errors, all_give_errors = None, True
         with ProgressBars("tile", keep=True, show=self.progress) as bars:
             told = self.on_progress or bars(name)
@@ -277,19 +275,21 @@ class DenseInferer(Inferer):
                 all_give_errors &= result.error is not None
                 if result.error is not None:
                     # the blend of two values is off by no more than the blend of their errors
-                    errors = Blend(shape, parts, overlap) if errors is None else errors
+                    errors = Blend(blend.volume.shape, parts, overlap) if errors is None else errors
                     errors.add(part, result.error)
                 self._note(result.notes)
                 told(number + 1, len(parts), "")
             method.on_progress = None
         # a map with holes would look sure where nothing is known
         error = errors.volume if errors is not None and all_give_errors else None
+        if joined and template.thickness_mm:
+            even_bends(blend.volume, template)
         if isinstance(method, SampleInferer):  # of the whole: where tiles are blended, two would be smoother than one
             whole = dataclasses.replace(template, image=to_unit(data, clip=False))
             blend.volume[...], error = method.drawn(blend.volume, error, whole), None
             self._note([NOTE])
         if not rounded:
-            if not self.keep_observed:
+            if not self.keep_observed and not template.thickness_mm:
                 without_seams(blend.volume, observed_index(template.positions, template.targets) >= 0)
             finishing(blend.volume, data)
         return blend.volume, error
