@@ -119,7 +119,7 @@ def even_bends(volume: np.ndarray, places: ObservedSlices, least: float = 0.9, m
         return
     rough = observed if ratio > most else ~observed
     averages = weights.astype(volume.dtype), np.linalg.pinv(weights, rcond=1e-9).astype(volume.dtype)
-    for strength in np.nanmean(bends(sample)[rough]) * 2.0 ** np.arange(-8, 1.5, 0.5):
+    for strength in (np.nanmean(bends(sample)[rough]) * 2.0 ** np.arange(-8, 1.5, 0.5)).tolist():
         tried = seam_ratio(_evened(sample, rough, averages, strength), observed)
         if tried <= most if ratio > most else tried >= least:
             break
@@ -134,7 +134,7 @@ def _evened(
     """Columns (..., Z) whose ``rough`` (Z,) planes bend less; ``averages``: the weights and their inverse."""
     weights, inverse = averages
     for _ in range(_PASSES):
-        # 16 is the square of the largest second difference of all: no bend is turned over
+        # second differences of second differences are 16 times as large at most: so no bend is turned over
         pull = np.where(rough[1:-1], np.clip(np.diff(columns, 2) / (16 * strength), -1, 1), 0)
         step = np.diff(np.pad(pull, [(0, 0)] * (columns.ndim - 1) + [(2, 2)]), 2)
         columns = columns - strength * (step - step @ weights.T @ inverse.T)
