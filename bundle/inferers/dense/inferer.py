@@ -27,11 +27,10 @@ from bundle.data.parts import sizes_of
 from bundle.errors import InputError
 from bundle.inferers.base import SliceInferer
 from bundle.inferers.calibration.intervals import read_calibrations
-from bundle.inferers.consistency import agreed
 from bundle.inferers.dense.auto import AUTO, choose
 from bundle.inferers.dense.batch import as_batch, item_of
 from bundle.inferers.dense.grid import checked_thickness, dense_targets, grid_notes
-from bundle.inferers.dense.range import beyond_scanner, filled, finish, outside_window
+from bundle.inferers.dense.range import all_hu, beyond_scanner, finish
 from bundle.inferers.dense.seams import even_bends, without_seams
 from bundle.inferers.dense.tiles import Blend, column_tile, tiles
 from bundle.inferers.implicit.inferer import ImplicitInferer
@@ -42,8 +41,8 @@ from bundle.inferers.names import chosen_names
 from bundle.options.kinds import whole
 from bundle.profile import checked_profile
 from bundle.progress import Progress, ProgressBars
-from bundle.slices import ObservedSlices, Reconstruction, observed_index
-from bundle.transforms import HU_MIN, HU_RANGE, slice_positions, to_unit
+from bundle.slices import ObservedSlices, observed_index
+from bundle.transforms import HU_RANGE, slice_positions, to_unit
 from bundle.units import whole_hu
 
 log = logging.getLogger(__name__)
@@ -264,7 +263,8 @@ class DenseInferer(Inferer):
             for number, part in enumerate(parts):
                 method.on_progress = partial(_within, told, number, len(parts))
                 seen = dataclasses.replace(template, seed=template.seed + number)
-                result = self._reconstruct(mean, data[part].astype(np.float64), seen, network, padding)
+                hu = data[part].astype(np.float64)
+                result = all_hu(self._started(mean, network), hu, seen, padding)
                 assert result.image is not None
                 made = result.image
                 if rounded:
@@ -294,25 +294,12 @@ class DenseInferer(Inferer):
             finishing(blend.volume, data)
         return blend.volume, error
 
-    def _reconstruct(
-        self, method: SliceInferer, hu: np.ndarray, template: ObservedSlices, network: Any, padding: float | None
-    ) -> Reconstruction:
-        """One tile, (X, Y, K) HU; its intensities are not clipped."""
-        if padding is not None and (padded := hu == padding).any():
-            hu = filled(hu, padded, HU_MIN)
-        intensities, free = to_unit(hu, clip=False), method.unclipped()
-        if free is not None:
-            return free.complete(dataclasses.replace(template, image=intensities))
+    def _started(self, method: SliceInferer, network: Any) -> SliceInferer:
+        """The method; its fits start from a copy of the network if that is asked for."""
         if self.from_network and network is not None and isinstance(method, ImplicitInferer):
             method = copy.copy(method)
             method.network = lambda: copy.deepcopy(network)
-        result = method.reconstruct(dataclasses.replace(template, image=intensities.clip(0, 1)))
-        columns, added = outside_window(intensities, template.positions, template.targets)
-        if columns.any():
-            assert result.image is not None
-            result.image = np.array(result.image, dtype=np.float64)
-            result.image[columns] += added
-        return agreed(result, dataclasses.replace(template, image=intensities))
+        return method
 
 
 def _within(told: Progress, tile: int, tiles: int, done: float, total: float, words: str) -> None:

@@ -6,12 +6,49 @@ from 0 to 1. *Padding* fills an image outside of the scanned circle; see :mod:`b
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
+from bundle.inferers.base import SliceInferer
+from bundle.inferers.consistency import agreed
 from bundle.inferers.interpolation.splines import held, nearest_weights, pchip
-from bundle.slices import ObservedSlices
-from bundle.transforms import to_hu
+from bundle.slices import ObservedSlices, Reconstruction
+from bundle.transforms import HU_MIN, to_hu, to_unit
 from bundle.transforms.hu import SCANNER_HU
+
+
+def all_hu(method: SliceInferer, hu: np.ndarray, places: ObservedSlices, padding: float | None) -> Reconstruction:
+    """Run a method of brightness on all HU: one that knows the window alone is completed outside of it.
+
+    Args:
+        method: of images.
+        hu: (X, Y, K) float, of the observed slices.
+        places: of observed slices and targets; its image is not looked at.
+        padding: its value, filled before the method sees it; None for none.
+
+    Returns:
+        ``image`` (X, Y, Z) intensities, which may leave [0, 1].
+
+    Example:
+        >>> from bundle.inferers.interpolation.splines import LinearInferer
+        >>> places = ObservedSlices(None, None, np.array([0.0, 2.0]), np.array([1.0]))
+        >>> all_hu(LinearInferer(), np.array([[[400.0, 1800.0]]]), places, None).image.tolist()
+        [[[1.5]]]
+    """
+    if padding is not None and (padded := hu == padding).any():
+        hu = filled(hu, padded, HU_MIN)
+    intensities, free = to_unit(hu, clip=False), method.unclipped()
+    whole = dataclasses.replace(places, image=intensities)
+    if free is not None:
+        return free.complete(whole)
+    result = method.reconstruct(dataclasses.replace(places, image=intensities.clip(0, 1)))
+    columns, added = outside_window(intensities, places.positions, places.targets)
+    if columns.any():
+        assert result.image is not None
+        result.image = np.array(result.image, dtype=np.float64)
+        result.image[columns] += added
+    return agreed(result, whole)
 
 
 def outside_window(intensity: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
