@@ -191,6 +191,11 @@ class CalibrationStudy:
         # lists of numbers on a line of their own
         text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
         write_whole(self.output_file, lambda path: path.write_text(text, encoding="utf-8"))
+        for name, entry in entries.items():
+            made = entry["calibrated_on"]
+            if made["not_promised"]:
+                levels = ", ".join(f"{level:.0%}".replace("%", " %") for level in made["not_promised"])
+                print(f"{name}: {made['patients']} patients can't promise {levels} of the next: the largest error seen")
         print(f"{coverage_table(entries).text()}\nwrote {self.output_file}")
 
 

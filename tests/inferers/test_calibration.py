@@ -10,7 +10,7 @@ from scipy import stats
 
 from bundle.errors import InputError
 from bundle.inferers import Calibration, LinearInferer, ObservedSlices, calibrate, read_calibrations
-from bundle.inferers.calibration.fit import coverage_of, weighted_quantile
+from bundle.inferers.calibration.fit import coverage_of, promised, weighted_quantile
 from bundle.inferers.registry import METHODS
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -68,6 +68,48 @@ def test_each_nodule_counts_alike_whatever_its_size():
     # the mixture of equal parts, not that of the voxels
     half = found.multipliers[0] * found.scale
     assert np.mean([np.mean(np.abs(small) <= half), np.mean(np.abs(large) <= half)]) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_level_is_that_of_the_patients_and_of_one_more_of_whom_nothing_is_known():
+    """Against its definition: the next patient's voxels, of equal weight, put beyond everything."""
+    rng = np.random.default_rng(5)
+    names = ["a", "a", "b", "c", *"defghijklmnopqrstu"]
+    off = [rng.laplace(0, rng.uniform(0.5, 2), 200 + 10 * i) for i in range(len(names))]
+    raw = [np.ones(len(o)) for o in off]
+    found = calibrate(off, raw, patients=names)
+    patients = sorted(set(names))
+    ratios = np.concatenate([np.abs(o) / found.scale for o in off] + [np.array([np.inf])])
+    shares = [np.full(len(o), 1 / len(o) / names.count(name)) for o, name in zip(off, names, strict=True)]
+    wanted = weighted_quantile(ratios, np.concatenate([*shares, np.ones(1)]), LEVELS)
+    np.testing.assert_allclose(found.multipliers, wanted)
+    assert len(patients) == 21
+    assert found.scale == calibrate(off, raw).scale
+    # 18 patients are too few for 95 %: all that was seen, rather than no bound
+    few = calibrate(off[:19], raw[:19], patients=names[:19])
+    assert few.multipliers[3] == pytest.approx(np.abs(np.concatenate(off[:19])).max() / few.scale)
+
+
+@given(st.integers(1, 200))
+def test_what_must_be_held_of_k_patients(patients):
+    levels = promised(LEVELS, patients)
+    assert levels == sorted(levels)
+    for level, held in zip(LEVELS, levels, strict=True):
+        assert held == 1.0 or held * patients == pytest.approx(level * (patients + 1))
+        assert (held == 1.0) == (patients <= level / (1 - level) + 1e-9)
+
+
+def test_a_level_holds_on_the_next_patient_where_patients_differ():
+    rng = np.random.default_rng(6)
+    held, plain = [], []
+    for _ in range(200):
+        spread = np.exp(rng.normal(0, 0.5, 13))
+        off = [rng.normal(0, s, 400) for s in spread]
+        raw = [np.ones(400)] * 13
+        for found, parts in ((calibrate(off[1:], raw[1:], patients=list("bcdefghijklm")), held),
+                             (calibrate(off[1:], raw[1:]), plain)):  # fmt: skip
+            parts.append(coverage_of(off[:1], raw[:1], found)[:3])
+    assert np.all(np.mean(held, axis=0) >= np.array(LEVELS[:3]))
+    assert np.mean(plain, axis=0)[2] < np.mean(held, axis=0)[2]
 
 
 @pytest.mark.parametrize("power", [0.7, -0.4, 0.0])

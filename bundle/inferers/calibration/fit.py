@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ def calibrate(
     beyond: Sequence[np.ndarray] | None = None,
     images_hu: Sequence[np.ndarray] | None = None,
     thick: Sequence[bool] | None = None,
+    patients: Sequence[str] | None = None,
 ) -> Calibration:
     """Find the scale and the multipliers from reconstructions whose truth is known.
 
@@ -45,9 +47,11 @@ def calibrate(
         beyond: for each nodule which of the voxels lie beyond the observed slices; None: none does.
         images_hu: for each nodule the reconstruction at the voxels; None: no factors are sought.
         thick: for each nodule whether its observed slices are averages over a thickness; None: none is.
+        patients: for each nodule whose it is. The multipliers are then for the next *patient*: :func:`promised`. None:
+            each nodule has the same weight in them, and they are the quantiles of these nodules.
 
     Returns:
-        the calibration. Each nodule has the same weight; one without voxels has none.
+        the calibration. Each nodule has the same weight in the scale; one without voxels has none.
 
     Raises:
         InputError: no voxels at all, shapes that differ, an error that is negative, nan or 0 throughout, or 0 where
@@ -64,7 +68,7 @@ def calibrate(
         raise InputError(f"there are {len(residuals)} residuals and {len(errors)} errors: give both for each nodule")
     if gaps_mm is not None and (len(gaps_mm) != len(errors) or not np.all(np.asarray(gaps_mm) > 0)):
         raise InputError(f"the gaps {list(gaps_mm)} are not one width in mm for each of {len(errors)} nodules")
-    off, raw, gaps, outside = [], [], [], []
+    off, raw, gaps, outside, whose = [], [], [], [], []
     for i, (residual, error) in enumerate(zip(residuals, errors, strict=True)):
         if np.shape(residual) != np.shape(error):
             raise InputError(f"residuals of shape {np.shape(residual)} have errors of shape {np.shape(error)}")
@@ -73,6 +77,7 @@ def calibrate(
             raw.append(np.asarray(error, dtype=np.float64).ravel())
             gaps.append(REFERENCE_GAP_MM if gaps_mm is None else float(gaps_mm[i]))
             outside.append(np.broadcast_to(False if beyond is None else beyond[i], np.shape(error)).ravel())
+            whose.append(str(i) if patients is None else patients[i])
     if not off:
         raise InputError("there is no voxel to calibrate with: give nodules with unobserved slices")
     check_errors(np.concatenate(raw))
@@ -96,9 +101,10 @@ def calibrate(
         factors = _factors(off, [scale * values for values in raw], gaps, hu, kinds)
         tables = [np.asarray(factors[kind]) for kind in kinds]
         raw = [v * group_factors(t, g, h) for v, t, g, h in zip(raw, tables, gaps, hu, strict=True)]
-    weights = np.concatenate([np.full(len(values), 1 / len(values)) for values in off])
+    times = Counter(whose)
+    weights = np.concatenate([np.full(len(v), 1 / len(v) / times[who]) for v, who in zip(off, whose, strict=True)])
     ratios = _ratio(np.concatenate(off), scale * np.concatenate(raw))
-    multipliers = weighted_quantile(ratios, weights, levels)
+    multipliers = weighted_quantile(ratios, weights, levels if patients is None else promised(levels, len(times)))
     if not np.isfinite(multipliers).all():
         part = float(weights[np.isinf(ratios)].sum() / weights.sum())
         raise InputError(
@@ -107,6 +113,23 @@ def calibrate(
         )
     half_widths = tuple(float(q) for q in multipliers)
     return Calibration(scale, tuple(float(level) for level in levels), half_widths, power, further, factors)
+
+
+def promised(levels: Sequence[float], patients: int) -> list[float]:
+    """The part of the calibration patients' voxels to hold for a level to hold on the next patient.
+
+    Voxels of a patient are alike, so it is patients that are counted: with the next one's voxels, of which nothing is
+    known, as one part of K + 1, the others must be held at level x (K + 1) / K. More than all of them cannot be held: a
+    level above K / (K + 1) takes the largest ratio seen, and is not promised.
+
+    Source: Dunn, Wasserman and Ramdas, *Distribution-Free Prediction Sets for Two-Layer Hierarchical Models*, JASA 2023
+    (pooling CDFs); Lee, Barber and Willett, *Distribution-free inference with hierarchical data*, 2023.
+
+    Example:
+        >>> [round(level, 3) for level in promised([0.5, 0.9, 0.95], 9)]
+        [0.556, 1.0, 1.0]
+    """
+    return [min(1.0, level * (patients + 1) / patients) for level in levels]
 
 
 def coverage_of(

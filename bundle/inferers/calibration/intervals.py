@@ -8,12 +8,12 @@ interpolated; and it has a *factor* for each group of voxels that a method is su
 by the reconstructed intensity, which tells lung from tumour, by the gap, and by whether observed slices are planes or
 averages over a thickness (Mondrian conformal prediction, Vovk et al. 2003; by groups known before the truth is). The
 *interval* of a *level*, say 0.9, is the reconstructed value
-plus and minus the expected error times a *multiplier*: the 0.9 quantile, on the calibration nodules, of the absolute
+plus and minus the expected error times a *multiplier*: the quantile, on the calibration nodules, of the absolute
 residual over the expected error. That is split-conformal prediction with a normalised residual (Lei et al. 2018,
-Journal of the American Statistical Association 113:1094) in which each nodule has the same weight, whatever its size.
-Patients
-differ more than voxels do, so a level holds on average over nodules, not in each nodule, and for CT like the
-calibration nodules'.
+Journal of the American Statistical Association 113:1094), by patients: voxels of one patient are alike, so each patient
+has the same weight, and the quantile is above the level by as much as one patient more could take from it
+(:func:`bundle.inferers.calibration.fit.promised`). A level holds on average over patients, not in each, and for CT like
+the calibration nodules'.
 """
 
 from __future__ import annotations

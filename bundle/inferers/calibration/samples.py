@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bundle.data.windows import patient_of
-from bundle.inferers.calibration.fit import calibrate, coverage_of
+from bundle.inferers.calibration.fit import calibrate, coverage_of, promised
 from bundle.inferers.calibration.intervals import LEVELS, Calibration
 from bundle.version import __version__
 
@@ -52,7 +52,7 @@ class Sample:
 
 
 def calibrated(samples: Sequence[Sample]) -> Calibration:
-    """Calibration of a method over the field of view; each nodule and stride has the same weight.
+    """Calibration of a method over the field of view, its intervals for the next patient.
 
     Raises:
         InputError: as :func:`bundle.inferers.calibrate`.
@@ -60,7 +60,7 @@ def calibrated(samples: Sequence[Sample]) -> Calibration:
     names = ("residuals", "errors", "beyond", "images_hu")
     residuals, errors, beyond, images = ([getattr(s, name)["global"] for s in samples] for name in names)
     gaps, thick = [s.gap_mm for s in samples], [s.average > 1 for s in samples]
-    return calibrate(residuals, errors, LEVELS, gaps, beyond, images, thick)
+    return calibrate(residuals, errors, LEVELS, gaps, beyond, images, thick, [patient_of(s.nodule_id) for s in samples])
 
 
 def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
@@ -112,6 +112,7 @@ def entry_of(samples: Sequence[Sample], left_out: int, data: Mapping[str, Any]) 
         InputError: as :func:`bundle.inferers.calibrate`.
     """
     found = calibrated(samples)
+    patients = len({patient_of(s.nodule_id) for s in samples})
     return {
         "scale": found.scale,
         "gap_power": found.gap_power,
@@ -121,9 +122,12 @@ def entry_of(samples: Sequence[Sample], left_out: int, data: Mapping[str, Any]) 
         "calibrated_on": {
             **data,
             "nodules": len({s.nodule_id for s in samples}),
-            "patients": len({patient_of(s.nodule_id) for s in samples}),
+            "patients": patients,
             "reconstructions": len(samples),
             "left_out": left_out,
+            "not_promised": [
+                level for level, held in zip(LEVELS, promised(LEVELS, patients), strict=True) if held == 1
+            ],
         },
         "coverage_of_other_patients": {"levels": list(LEVELS), **held_out_coverage(samples)},
         "made_by": f"configs/calibrate.json {__version__}",
