@@ -18,7 +18,8 @@ from bundle.inferers.calibration.intervals import LEVELS, Calibration
 from bundle.version import __version__
 
 REGIONS = ("global", "tumour")
-FOLDS = 5
+# groups of patients that are held out in turn: with few patients each is one, as a level promised needs many others
+HELD_OUT = 25
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def calibrated(samples: Sequence[Sample]) -> Calibration:
 
 
 def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[float | None]]]:
-    """Coverage by protocol and region, of each fifth of the patients by the calibration of the other patients.
+    """Coverage by protocol and region, of each patient by the calibration of the others (of many, a 25th at once).
 
     Returns:
         for "all" and each protocol, by region, the mean over nodules for each of the levels; None where undefined, as
@@ -72,8 +73,8 @@ def held_out_coverage(samples: Sequence[Sample]) -> dict[str, dict[str, list[flo
     """
     patients = sorted({patient_of(sample.nodule_id) for sample in samples})
     by_place: dict[tuple[str, str], list[np.ndarray]] = {}
-    for fold in range(min(FOLDS, len(patients))):
-        held = set(patients[fold::FOLDS])
+    for fold in range(min(HELD_OUT, len(patients))):
+        held = set(patients[fold::HELD_OUT])
         rest = [s for s in samples if patient_of(s.nodule_id) not in held]
         if not rest:
             continue
