@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bundle.errors import InputError
 from bundle.files import file_digest, folder_name, whole_folder, writable_folder, write_text
 
 
@@ -127,6 +128,17 @@ class ResultStore:
         if stored is None or stored.get("fingerprint") != wanted or self.damage(nodule_id, part):
             return None
         return {key: value for key, value in stored.items() if key not in ("files", "check")}
+
+    def rows(self, nodule_id: str, part: str, kind: str) -> list[dict[str, Any]]:
+        """The rows of a kind in a stored result that was read in this run.
+
+        Raises:
+            InputError: it is gone.
+        """
+        stored = _stored(self.folder(nodule_id, part))
+        if stored is None:
+            raise InputError(f"{self.folder(nodule_id, part)} is gone while the run is at work: give the command again")
+        return list(stored[kind])
 
     def damage(self, nodule_id: str, part: str) -> str | None:
         """What is wrong with the files of a stored result; None: nothing, or there is no result."""

@@ -15,7 +15,8 @@ class Outcome:
     seconds, how it was computed, notes, what was wrong with a stored result that was computed anew.
 
     Texture, sizes and radiomics have a method more, ``truth``: the CT itself, to compare with; sizes also
-    ``sum_of_areas``. Only methods that say how far they may be off have rows of uncertainty.
+    ``sum_of_areas``. Only methods that say how far they may be off have rows of uncertainty. Of radiomics, many rows a
+    nodule, those of failures alone are held; ``measured`` names whose are read from the stored results for the table.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Outcome:
     timings: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     damaged: dict[str, str | None] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
     reused: int = 0
 
 
@@ -48,13 +50,16 @@ class Share:
 
 def take_truth(outcome: Outcome, truth: Mapping[str, Any]) -> None:
     """Put what is stored of the truth, or {}, into an outcome."""
-    for part in ("texture", "radiomics", "notes"):
+    for part in ("texture", "notes"):
         getattr(outcome, part)["truth"] = truth.get(part, [])
+    if truth.get("radiomics"):
+        outcome.measured.add("truth")
     outcome.sizes = dict(truth.get("sizes", {}))
 
 
 def take(outcome: Outcome, name: str, result: Mapping[str, Any]) -> None:
     """Put what is stored of a method into an outcome."""
-    for part in ("rows", "texture", "uncertainty", "sizes", "radiomics", "seconds", "timings", "notes"):
-        if part in result:  # radiomics is not in results of before it was there
-            getattr(outcome, part)[name] = result[part]
+    for part in ("rows", "texture", "uncertainty", "sizes", "seconds", "timings", "notes"):
+        getattr(outcome, part)[name] = result[part]
+    if result.get("radiomics"):  # not in results of before it was there
+        outcome.measured.add(name)

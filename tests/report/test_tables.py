@@ -20,6 +20,7 @@ class Outcome:
     uncertainty: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)
     radiomics: dict = field(default_factory=dict)
+    measured: set = field(default_factory=set)
 
 
 def row(metric, value, slices="unobserved", region="global", threshold=None):

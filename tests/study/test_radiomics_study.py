@@ -8,6 +8,7 @@ import pytest
 from helpers.configs import make_evaluation, make_study, mistake_in
 from helpers.nodules import small_nodule, write_nodule
 
+from bundle.errors import InputError
 from bundle.metrics.radiomics import library
 from bundle.metrics.radiomics.features import FEATURES
 from bundle.report.tidy import RADIOMICS, read_rows
@@ -37,6 +38,20 @@ def test_every_nodule_image_method_and_feature_has_a_row(studied):
               "hu_clip": [-1000.0, 400.0], "spacings_mm": [None, 1.0], "minimum_voxels": 64}  # fmt: skip
     assert settings | wanted == settings
     assert "13 directions" in settings["aggregation"]
+
+
+def test_rows_are_read_from_one_result_after_the_other(studied):
+    work = make_study(studied / "in", studied / "out", METHODS, radiomics=True).work()
+    outcome = work.gather(work.source.ids.index("n0"), {})
+    assert outcome.radiomics == {}
+    assert outcome.measured == {"truth", "linear", "pchip"}
+    stored = work.store.rows("n0", "pchip", "radiomics")
+    table = read_rows(studied / "out" / "radiomics.csv", RADIOMICS)
+    assert [row["value"] for row in table if (row["nodule_id"], row["method"]) == ("n0", "pchip")] == pytest.approx(
+        [row["value"] for row in stored], nan_ok=True
+    )
+    with pytest.raises(InputError, match="is gone while the run is at work"):
+        work.store.rows("n0", "cubic", "radiomics")
 
 
 def test_a_resumed_study_has_the_same_features(studied):

@@ -29,6 +29,7 @@ class NoduleOutcome(Protocol):
     uncertainty: dict[str, list[dict[str, Any]]]
     sizes: dict[str, list[dict[str, Any]]]
     radiomics: dict[str, list[dict[str, Any]]]
+    measured: set[str]
     failures: dict[str, str]
     seconds: dict[str, float]
 
@@ -53,7 +54,7 @@ def write_tables(
     optional: dict[str, tuple[Iterable[dict[str, Any]], tuple[str, ...]]] = {
         "uncertainty.csv": (uncertainty, TIDY),
         "clinical.csv": (_tidy(outcomes, "sizes", [TRUTH, SUM_OF_AREAS, *names]), CLINICAL),
-        "radiomics.csv": (_tidy(outcomes, "radiomics", [TRUTH, *names]), RADIOMICS),
+        "radiomics.csv": (_radiomics(store, outcomes, [TRUTH, *names]), RADIOMICS),
     }
     failures = [
         {"nodule_id": nodule_id, "method": name, "reason": outcome.failures[name]}
@@ -87,6 +88,17 @@ def _tidy(outcomes: Sequence[tuple[str, NoduleOutcome]], part: str, methods: Seq
     for nodule_id, outcome in outcomes:
         for name in methods:
             for row in getattr(outcome, part).get(name, []):
+                yield {"nodule_id": nodule_id, "method": name, **row}
+
+
+def _radiomics(
+    store: ResultStore, outcomes: Sequence[tuple[str, NoduleOutcome]], methods: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of ``radiomics.csv``, read from one stored result after the other; those of failures are at hand."""
+    for nodule_id, outcome in outcomes:
+        for name in methods:
+            stored = name in outcome.measured
+            for row in store.rows(nodule_id, name, "radiomics") if stored else outcome.radiomics.get(name, []):
                 yield {"nodule_id": nodule_id, "method": name, **row}
 
 
