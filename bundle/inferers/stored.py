@@ -30,11 +30,12 @@ GRID_TOLERANCE = 1e-2  # of a voxel
 ERROR_END = "_uncertainty.nii.gz"
 
 
-def stored_methods(folder: str | Path) -> dict[str, Callable[[], StoredInferer]]:
+def stored_methods(folder: str | Path, device: str | None = None) -> dict[str, Callable[[], StoredInferer]]:
     """The methods of a folder of reconstructions, by name.
 
     Args:
         folder: holds one folder a method, or is the output folder of a study.
+        device: where a cluster's config (``configs/slurm.json``) has methods work; reading needs none.
 
     Returns:
         for each method what makes its inferer, in alphabetical order.

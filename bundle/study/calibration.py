@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -192,10 +193,13 @@ class CalibrationStudy:
         text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
         write_whole(self.output_file, lambda path: path.write_text(text, encoding="utf-8"))
         for name, entry in entries.items():
-            made = entry["calibrated_on"]
-            if made["not_promised"]:
-                levels = ", ".join(f"{level:.0%}".replace("%", " %") for level in made["not_promised"])
-                print(f"{name}: {made['patients']} patients can't promise {levels} of the next: the largest error seen")
+            if short := entry["calibrated_on"]["not_promised"]:
+                levels = ", ".join(f"{100 * level:g}" for level in short)
+                needed = ", ".join(f"{math.ceil(round(level / (1 - level), 6))}" for level in short)
+                print(
+                    f"{name}: intervals of {levels} % take the largest error seen: {needed} patients or more promise "
+                    f"them of the next one, here are {entry['calibrated_on']['patients']}"
+                )
         print(f"{coverage_table(entries).text()}\nwrote {self.output_file}")
 
 

@@ -118,3 +118,11 @@ def test_the_overlay_fits_every_config_that_has_machines(config):
     made = parser.get_parsed_content("machines")
     assert isinstance(made, JobQueueCluster)
     assert (made.system, made.jobs, made.shared_folder) == ("pbs", 7, False)
+
+
+def test_the_overlay_fits_stored_reconstructions(tmp_path):
+    (tmp_path / "ours").mkdir()
+    parser = ConfigParser()
+    parser.read_config([ROOT / "configs" / f"{name}.json" for name in ("study", "evaluate", "slurm")])
+    parser.update({"bundle_root": str(ROOT), "device": "cpu", "reconstructions": str(tmp_path)})
+    assert list(parser.get_parsed_content("inferers")) == ["ours"]
