@@ -125,4 +125,4 @@ def test_the_overlay_fits_stored_reconstructions(tmp_path):
     parser = ConfigParser()
     parser.read_config([ROOT / "configs" / f"{name}.json" for name in ("study", "evaluate", "slurm")])
     parser.update({"bundle_root": str(ROOT), "device": "cpu", "reconstructions": str(tmp_path)})
-    assert list(parser.get_parsed_content("inferers")) == ["ours"]
+    assert list(parser.get_parsed_content("inferers")()) == ["ours"]
