@@ -26,6 +26,7 @@ from bundle.inferers import (
     signed_distance,
 )
 from bundle.inferers.dense.grid import checked_thickness, dense_targets
+from bundle.inferers.dense.seams import Evened
 from bundle.inferers.dense.tiles import Blend, tiles
 from bundle.networks import Siren
 from bundle.profile import block_average
@@ -161,8 +162,10 @@ class LooksAround(LinearInferer):
 )
 def test_seams_of_thick_slices_are_evened_where_the_whole_is_at_hand(method, thickness, keep, evened, monkeypatch):
     places = []
-    monkeypatch.setattr("bundle.inferers.dense.inferer.even_bends", lambda _, where: places.append(where))
-    dense(thick_volume(), method, slice_spacing=0.5, keep_observed=keep, thickness_mm=thickness)
+    came_to = Evened(1.4, 1.1, 2.0)
+    monkeypatch.setattr("bundle.inferers.dense.inferer.even_bends", lambda _, where: places.append(where) or came_to)
+    made = dense(thick_volume(), method, slice_spacing=0.5, keep_observed=keep, thickness_mm=thickness)
+    assert (came_to.note in made.meta["notes"]) == evened
     assert [where.thickness_mm for where in places] == [thickness] * evened
 
 

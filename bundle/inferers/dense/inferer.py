@@ -282,8 +282,8 @@ class DenseInferer(Inferer):
             method.on_progress = None
         # a map with holes would look sure where nothing is known
         error = errors.volume if errors is not None and all_give_errors else None
-        if joined and template.thickness_mm:
-            even_bends(blend.volume, template)
+        if joined and template.thickness_mm and (evened := even_bends(blend.volume, template)):
+            self._note([evened.note])
         if isinstance(method, SampleInferer):  # of the whole: where tiles are blended, two would be smoother than one
             whole = dataclasses.replace(template, image=to_unit(data, clip=False))
             blend.volume[...], error = method.drawn(blend.volume, error, whole), None

@@ -9,6 +9,7 @@ averages over a thickness all are made, but methods bend more at their middles t
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -88,7 +89,28 @@ def without_seams(volume: np.ndarray, observed: np.ndarray, most: float = 1.1, r
             before = plane
 
 
-def even_bends(volume: np.ndarray, places: ObservedSlices, least: float = 0.9, most: float = 1.1) -> None:
+class Evened(NamedTuple):
+    """What evening out came to: the seam ratio before and after, and by how much voxels moved (root mean square)."""
+
+    before: float
+    after: float
+    moved: float
+
+    @property
+    def note(self) -> str:
+        """For a volume in HU.
+
+        Example:
+            >>> Evened(1.35, 1.09, 1.2).note
+            'seams of thick slices evened out by 1.2 HU (root mean square): seam ratio 1.35 before, 1.09 after'
+        """
+        return (
+            f"seams of thick slices evened out by {self.moved:.2g} HU (root mean square): "
+            f"seam ratio {self.before:.2f} before, {self.after:.2f} after"
+        )
+
+
+def even_bends(volume: np.ndarray, places: ObservedSlices, least: float = 0.9, most: float = 1.1) -> Evened | None:
     """Let planes bend alike at the middles of thick slices and between them, all averages as they were, in place.
 
     The planes that bend too much, of one kind or the other, give way: down the gradient of the sum of their absolute
@@ -102,10 +124,13 @@ def even_bends(volume: np.ndarray, places: ObservedSlices, least: float = 0.9, m
         least: seam ratio below which the planes between are too rough.
         most: above which those at the middles are.
 
+    Returns:
+        what it came to, on the columns that the strength was found on; None: nothing was changed.
+
     Example:
         >>> places = ObservedSlices(None, None, np.arange(4) * 3.0 + 1, np.arange(12.0), thickness_mm=3.0)
         >>> volume = (np.arange(12.0) % 3 == 1)[None, None] * 3.0
-        >>> even_bends(volume, places)
+        >>> evened = even_bends(volume, places)
         >>> volume.reshape(4, 3).mean(axis=1).tolist(), bool(np.ptp(volume) < 3)
         ([1.0, 1.0, 1.0, 1.0], True)
     """
@@ -116,16 +141,18 @@ def even_bends(volume: np.ndarray, places: ObservedSlices, least: float = 0.9, m
     sample = volume[::every, ::every].copy()
     ratio = seam_ratio(sample, observed)
     if not len(weights) or not (ratio < least or ratio > most):
-        return
+        return None
     rough = observed if ratio > most else ~observed
     averages = weights.astype(volume.dtype), np.linalg.pinv(weights, rcond=1e-9).astype(volume.dtype)
     for strength in (np.nanmean(bends(sample)[rough]) * 2.0 ** np.arange(-8, 1.5, 0.5)).tolist():
-        tried = seam_ratio(_evened(sample, rough, averages, strength), observed)
+        changed = _evened(sample, rough, averages, strength)
+        tried = seam_ratio(changed, observed)
         if tried <= most if ratio > most else tried >= least:
             break
     # a row at a time: no second copy of the volume
     for row in volume:
         row[...] = _evened(row, rough, averages, strength)
+    return Evened(ratio, tried, float(np.sqrt(np.mean((changed - sample) ** 2, dtype=np.float64))))
 
 
 def _evened(
