@@ -216,6 +216,11 @@ class NoduleWork:
         if calibration is None:
             told = "expects errors, but has no calibration: no intervals are measured; configs/calibrate.json makes it"
             made.notes.append(f"{name} {told}")
+        elif calibration.not_promised:
+            levels = ", ".join(f"{100 * level:g}" for level in calibration.not_promised)
+            made.notes.append(
+                f"{name} is calibrated on few patients: intervals of {levels} % take the largest error seen"
+            )
         intervals = None if calibration is None else calibration.intervals
         return self.uncertainty.rows(case.truth, made.image, made.error, intervals)
 

@@ -57,7 +57,8 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(data, tmp_path,
     # each of the six by the five others
     np.testing.assert_allclose(held["all"]["global"], promised(held["levels"], 5), atol=0.03)
     assert on["not_promised"] == [0.9, 0.95]
-    assert "intervals of 90, 95 % take the largest error seen: 9, 19 patients or more" in printed
+    assert "intervals of 90, 95 % take the largest error seen" in printed
+    assert "6 patients can't promise more of the next one; give 10, 20 or more" in printed
     np.testing.assert_allclose(
         np.mean([held["3"]["global"], held["5"]["global"]], axis=0), held["all"]["global"], atol=2e-4
     )
@@ -69,6 +70,8 @@ def test_a_calibration_on_some_patients_covers_others_in_a_study(data, tmp_path,
             os.link(data / "nodules" / f"{name}_{kind}.nii.gz", tmp_path / "others" / f"{name}_{kind}.nii.gz")
     options = {**json.loads((data / "overlay.json").read_text()), "calibration": str(output), "stride": 4}
     make_study(tmp_path / "others", tmp_path / "out", ["unsure"], **options).run()
+    result = next((tmp_path / "out" / "nodules").glob("*/unsure/*.json")).read_text()
+    assert "calibrated on few patients: intervals of 90, 95 % take the largest error seen" in result
     rows = [r for r in read_rows(tmp_path / "out" / "uncertainty.csv") if r["slices"] == "unobserved"]
     for level in (50, 80, 90, 95):
         found = [r["value"] for r in rows if (r["region"], r["metric"]) == ("global", f"coverage_{level}")]

@@ -120,7 +120,7 @@ def promised(levels: Sequence[float], patients: int) -> list[float]:
 
     Voxels of a patient are alike, so it is patients that are counted: with the next one's voxels, of which nothing is
     known, as one part of K + 1, the others must be held at level x (K + 1) / K. More than all of them cannot be held: a
-    level above K / (K + 1) takes the largest ratio seen, and is not promised.
+    level of K / (K + 1) or more takes the largest ratio seen, and is not promised.
 
     Source: Dunn, Wasserman and Ramdas, *Distribution-Free Prediction Sets for Two-Layer Hierarchical Models*, JASA 2023
     (pooling CDFs); Lee, Barber and Willett, *Distribution-free inference with hierarchical data*, 2023.
@@ -129,7 +129,7 @@ def promised(levels: Sequence[float], patients: int) -> list[float]:
         >>> [round(level, 3) for level in promised([0.5, 0.9, 0.95], 9)]
         [0.556, 1.0, 1.0]
     """
-    return [min(1.0, level * (patients + 1) / patients) for level in levels]
+    return [min(1.0, round(level * (patients + 1) / patients, 9)) for level in levels]
 
 
 def coverage_of(

@@ -52,6 +52,7 @@ class Calibration:
         gap_power: the scale is proportional to this power of the gap.
         beyond: the scale beyond the observed slices over that between them.
         factors: (2, 3, 4) of the scale, for planes and for averages over a thickness, by gap and by intensity; (): 1.
+        not_promised: levels that too few patients were there for: their multiplier is the largest seen.
 
     Raises:
         InputError: numbers that are no scale, no levels, or multipliers that shrink while the level grows.
@@ -67,6 +68,7 @@ class Calibration:
     gap_power: float = 0.0
     beyond: float = 1.0
     factors: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    not_promised: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         table = np.asarray(self.factors, dtype=float)
@@ -180,4 +182,5 @@ def _read(entry: Mapping[str, Any]) -> Calibration:
     pairs = sorted((float(level), float(q)) for level, q in entry["multipliers"].items())
     factors = tuple(tuple(tuple(float(f) for f in row) for row in part) for part in entry.get("factors", ()))
     levels, multipliers = tuple(p for p, _ in pairs), tuple(q for _, q in pairs)
-    return Calibration(float(entry["scale"]), levels, multipliers, power, beyond, factors)
+    short = tuple(float(level) for level in entry.get("calibrated_on", {}).get("not_promised", ()))
+    return Calibration(float(entry["scale"]), levels, multipliers, power, beyond, factors, short)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bundle.data.windows import patient_of
-from bundle.inferers.calibration.fit import calibrate, coverage_of
+from bundle.inferers.calibration.fit import calibrate, coverage_of, promised
 from bundle.inferers.calibration.intervals import LEVELS, Calibration
 from bundle.version import __version__
 
@@ -126,7 +126,9 @@ def entry_of(samples: Sequence[Sample], left_out: int, data: Mapping[str, Any]) 
             "patients": patients,
             "reconstructions": len(samples),
             "left_out": left_out,
-            "not_promised": [level for level in LEVELS if level * (patients + 1) > patients * (1 + 1e-9)],
+            "not_promised": [
+                level for level, held in zip(LEVELS, promised(LEVELS, patients), strict=True) if held == 1
+            ],
         },
         "coverage_of_other_patients": {"levels": list(LEVELS), **held_out_coverage(samples)},
         "made_by": f"configs/calibrate.json {__version__}",
