@@ -241,13 +241,7 @@ def coverage_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
             for region, parts in regions.items():
                 rows.append((name, stride, region, *(DASH if part is None else f"{part:.1%}" for part in parts)))
     columns = ("method", "stride", "region", *(f"{level:.0%}" for level in levels))
-    return Table(
-        "",
-        "Coverage of other patients.",
-        columns,
-        tuple(rows),
-        heads=3,
-    )
+    return Table("", "Coverage of other patients.", columns, tuple(rows), heads=3)
 
 
 def _entry(name: str, found: Sequence[Sample | str], data: Mapping[str, Any]) -> dict[str, Any]:
