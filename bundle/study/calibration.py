@@ -193,14 +193,8 @@ class CalibrationStudy:
         text = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
         write_whole(self.output_file, lambda path: path.write_text(text, encoding="utf-8"))
         for name, entry in entries.items():
-            patients, short = (entry["calibrated_on"][key] for key in ("patients", "not_promised"))
-            if short:
-                levels = ", ".join(f"{100 * level:g}" for level in short)
-                more = ", ".join(f"{math.floor(round(level / (1 - level), 6)) + 1}" for level in short)
-                print(
-                    f"{name}: intervals of {levels} % take the largest error seen: {patients} "
-                    f"patients can't promise more of the next one; give {more} or more"
-                )
+            if entry["calibrated_on"]["not_promised"]:
+                print(_too_few(name, **entry["calibrated_on"]))
         print("coverage of each patient by the calibration of the others; a dash where there are none:")
         print(f"{coverage_table(entries).text()}\nwrote {self.output_file}")
 
@@ -242,6 +236,16 @@ def coverage_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
                 rows.append((name, stride, region, *(DASH if part is None else f"{part:.1%}" for part in parts)))
     columns = ("method", "stride", "region", *(f"{level:.0%}" for level in levels))
     return Table("", "Coverage of other patients.", columns, tuple(rows), heads=3)
+
+
+def _too_few(name: str, patients: int, not_promised: Sequence[float], **_: Any) -> str:
+    """Which levels so few patients can't promise, and how many can (:func:`.calibration.fit.promised`)."""
+    levels = ", ".join(f"{100 * level:g}" for level in not_promised)
+    enough = ", ".join(f"{math.floor(round(level / (1 - level), 6)) + 1}" for level in not_promised)
+    return (
+        f"{name}: intervals of {levels} % take the largest error seen: {patients} patients can't promise more of the "
+        f"next one; give {enough} or more"
+    )
 
 
 def _entry(name: str, found: Sequence[Sample | str], data: Mapping[str, Any]) -> dict[str, Any]:
